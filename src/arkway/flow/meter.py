@@ -1,0 +1,95 @@
+"""Counts one call while it runs and keeps the ledger true: reserve → checkpoint → settle.
+
+Every step is synchronous: a client that leaves, a store that is slow, a task that is cancelled cannot lose a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from arkway.core.chat import Usage
+from arkway.core.errors import ArkwayError
+from arkway.core.events import Delta, Event, ToolDelta, UsageReport
+from arkway.ports import Attempt, Ledger, Outcome, Settlement
+
+CHECKPOINT_TOKENS = 16
+CHECKPOINT_MS = 250
+
+
+class Meter:
+    """One attempt. ``clock_ms`` is a monotonic clock in milliseconds."""
+
+    __slots__ = (
+        "_attempt",
+        "_checkpoint_ms",
+        "_checkpoint_tokens",
+        "_clock_ms",
+        "_completion",
+        "_deltas",
+        "_ledger",
+        "_prompt",
+        "_reported",
+        "_started_ms",
+        "first_token_ms",
+        "outcome",
+    )
+
+    def __init__(self, ledger: Ledger, attempt: Attempt, clock_ms: Callable[[], int]) -> None:
+        self._ledger = ledger
+        self._attempt = attempt
+        self._clock_ms = clock_ms
+        self._started_ms = self._checkpoint_ms = clock_ms()
+        self._prompt = self._completion = self._deltas = self._checkpoint_tokens = 0
+        self._reported: Usage | None = None
+        self.first_token_ms = -1
+        self.outcome: Outcome | None = None
+        ledger.reserve(attempt)
+
+    def observe(self, event: Event) -> None:
+        """Counts one event, and writes a checkpoint every 16 tokens or 250 ms."""
+        if isinstance(event, Delta | ToolDelta):
+            self._deltas += 1
+            self._prompt = max(self._prompt, event.prompt_tokens)
+            self._completion = max(self._completion, event.completion_tokens)
+            self._mark()
+        elif isinstance(event, UsageReport):
+            self._reported = event.usage
+
+    def report(self, usage: Usage) -> None:
+        """Final counts for calls that have no events."""
+        self._reported = usage
+
+    def usage(self) -> Usage:
+        """The best count so far: reported by the backend, else counted along the stream, else a guess."""
+        if self._reported is not None:
+            return self._reported
+        if self._completion or self._prompt:
+            return Usage(self._prompt, self._completion, provenance="counted")
+        return Usage(0, self._deltas, provenance="estimated")
+
+    def settle(self, outcome: Outcome, error: ArkwayError | None = None) -> None:
+        """Closes the attempt, once; later calls change nothing."""
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        now_ms = self._clock_ms()
+        self._ledger.settle(
+            self._attempt.id,
+            Settlement(
+                outcome=outcome,
+                usage=self.usage(),
+                closed_ms=self._attempt.opened_ms + now_ms - self._started_ms,
+                first_token_ms=self.first_token_ms,
+                duration_ms=now_ms - self._started_ms,
+                error=type(error).__name__ if error is not None else "",
+            ),
+        )
+
+    def _mark(self) -> None:
+        now_ms = self._clock_ms()
+        if self.first_token_ms < 0:
+            self.first_token_ms = now_ms - self._started_ms
+        spent = self._completion or self._deltas
+        if spent - self._checkpoint_tokens >= CHECKPOINT_TOKENS or now_ms - self._checkpoint_ms >= CHECKPOINT_MS:
+            self._checkpoint_tokens, self._checkpoint_ms = spent, now_ms
+            self._ledger.checkpoint(self._attempt.id, self._prompt, spent)

@@ -1,0 +1,199 @@
+"""The road itself: a decoded request of a known caller in, a metered answer out.
+
+The database, the disk (but for the journal's one ``write()``) and the clock's wall are never waited for here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from time import monotonic_ns
+
+import msgspec
+
+from arkway.core.caller import Call, Caller
+from arkway.core.chat import ChatReply, ChatRequest, ReplyTag, Usage
+from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
+from arkway.core.errors import ArkwayError, BackendFailed, BackendTimeout, CallerError, Refused
+from arkway.core.events import Completeness, Event, Fold
+from arkway.core.model import Deployment
+from arkway.core.raw import RawRequest
+from arkway.flow import admit
+from arkway.flow.meter import Meter
+from arkway.flow.route import Router
+from arkway.ports import Attempt, Backend, Embedder, Ledger, Outcome, Tokenizer
+
+
+class Deadlines(msgspec.Struct, frozen=True):
+    """How long a backend may be silent before its first event, between events, and altogether; seconds."""
+
+    first_event_s: float = 120.0
+    next_event_s: float = 60.0
+    total_s: float = 1800.0
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a call came in: who, through which dialect and operation, and whether model names are taken there."""
+
+    raw: RawRequest
+    caller: Caller
+    dialect: str
+    operation: str
+    names: bool
+
+    def call(self) -> Call:
+        return Call(self.raw.request_id, self.caller.account, self.caller.project, self.caller.key_id)
+
+    def attempt(self, deployment: Deployment, estimate_tokens: int = 0) -> Attempt:
+        """One attempt's opening entry; the request id is unique, and one attempt is made per request."""
+        return Attempt(
+            id=self.raw.request_id,
+            request_id=self.raw.request_id,
+            account=self.caller.account,
+            project=self.caller.project,
+            key_id=self.caller.key_id,
+            endpoint_id=deployment.endpoint.id,
+            model=deployment.card.served_name,
+            dialect=self.dialect,
+            operation=self.operation,
+            opened_ms=self.raw.now_ms,
+            estimate_tokens=estimate_tokens,
+        )
+
+    def tag(self, deployment: Deployment) -> ReplyTag:
+        return ReplyTag(self.raw.request_id, self.raw.now_ms // 1000, deployment.card.served_name)
+
+
+class ChatCall:
+    """One admitted chat call: `events` runs it, `meter` has counted it."""
+
+    def __init__(self, origin: Origin, deployment: Deployment, request: ChatRequest, meter: Meter) -> None:
+        self.deployment = deployment
+        self.request = request
+        self.meter = meter
+        self.tag = origin.tag(deployment)
+        self._call = origin.call()
+
+    async def events(self, backend: Backend, deadlines: Deadlines) -> AsyncGenerator[Event, None]:
+        """The backend's events, counted; the ledger is settled before the iteration ends, however it ends."""
+        with _settled(self.meter):
+            loop = asyncio.get_running_loop()
+            end = loop.time() + deadlines.total_s
+            patience_s = deadlines.first_event_s
+            whole = Completeness()
+            async with aclosing(backend.chat(self.deployment, self.request, self._call)) as source:
+                while (event := await _next(source, min(loop.time() + patience_s, end))) is not None:
+                    patience_s = deadlines.next_event_s
+                    self.meter.observe(event)
+                    whole.add(event)
+                    yield event
+            if not whole.reached():
+                raise BackendFailed("the model's answer broke off before its end")
+
+    async def reply(self, backend: Backend, deadlines: Deadlines) -> ChatReply:
+        """The whole answer."""
+        fold = Fold()
+        async with aclosing(self.events(backend, deadlines)) as events:
+            async for event in events:
+                fold.add(event)
+        return fold.reply(self.meter.usage(), logprobs=self.request.logprobs)
+
+
+class Road:
+    """Takes calls from decoded request to metered answer."""
+
+    def __init__(
+        self,
+        router: Router,
+        ledger: Ledger,
+        backends: Mapping[str, Backend],
+        embedders: Mapping[str, Embedder],
+        tokenizers: Mapping[str, Tokenizer],
+        deadlines: Deadlines = Deadlines(),  # noqa: B008
+        clock_ms: Callable[[], int] = lambda: monotonic_ns() // 1_000_000,
+    ) -> None:
+        self._router = router
+        self._ledger = ledger
+        self._backends = backends
+        self._embedders = embedders
+        self._tokenizers = tokenizers
+        self._clock_ms = clock_ms
+        self.deadlines = deadlines
+
+    def open_chat(self, origin: Origin, request: ChatRequest) -> ChatCall:
+        """Routes, admits and reserves. Raises CallerError, Refused, StoreUnavailable."""
+        deployment = self._router.deployment(origin.caller, request.asked, names=origin.names)
+        admit.chat(deployment, request)
+        estimate = request.max_tokens or deployment.card.default_output_tokens
+        return ChatCall(origin, deployment, request, self._meter(origin, deployment, estimate))
+
+    def events(self, call: ChatCall) -> AsyncGenerator[Event, None]:
+        return call.events(self._backends[call.deployment.backend], self.deadlines)
+
+    async def reply(self, call: ChatCall) -> ChatReply:
+        return await call.reply(self._backends[call.deployment.backend], self.deadlines)
+
+    def deployments(self, caller: Caller) -> tuple[Deployment, ...]:
+        return self._router.deployments(caller)
+
+    async def embed(self, origin: Origin, request: EmbedRequest) -> tuple[EmbedReply, ReplyTag, Deployment]:
+        """Vectors, metered: settled before they are handed back."""
+        deployment = self._router.deployment(origin.caller, request.asked, names=origin.names)
+        admit.capable(deployment, "embeddings", request.asked)
+        meter = self._meter(origin, deployment)
+        with _settled(meter):
+            async with _until(asyncio.get_running_loop().time() + self.deadlines.first_event_s):
+                reply = await self._embedders[deployment.backend].embed(deployment, request, origin.call())
+            meter.report(reply.usage)
+        return reply, origin.tag(deployment), deployment
+
+    async def tokenize(
+        self, origin: Origin, request: TokenizeRequest
+    ) -> tuple[tuple[Tokenized, ...], ReplyTag, Deployment]:
+        """Token ids and offsets. Costs nothing, but is on record."""
+        deployment = self._router.deployment(origin.caller, request.asked, names=origin.names)
+        admit.capable(deployment, "tokenization", request.asked)
+        meter = self._meter(origin, deployment)
+        with _settled(meter):
+            async with _until(asyncio.get_running_loop().time() + self.deadlines.first_event_s):
+                reply = await self._tokenizers[deployment.backend].tokenize(deployment, request, origin.call())
+            meter.report(Usage(provenance="counted"))
+        return reply, origin.tag(deployment), deployment
+
+    def _meter(self, origin: Origin, deployment: Deployment, estimate_tokens: int = 0) -> Meter:
+        return Meter(self._ledger, origin.attempt(deployment, estimate_tokens), self._clock_ms)
+
+
+@contextmanager
+def _settled(meter: Meter) -> Generator[None]:
+    """Settles the meter when the block ends: done, failed, or left by the client (anything that is not an error)."""
+    outcome: Outcome = "client_abort"
+    failure: ArkwayError | None = None
+    try:
+        yield
+        outcome = "done"
+    except ArkwayError as error:
+        failure = error
+        outcome = "refused" if isinstance(error, CallerError | Refused) else "upstream_error"
+        raise
+    except Exception:
+        outcome = "upstream_error"
+        raise
+    finally:
+        meter.settle(outcome, failure)
+
+
+async def _next(source: AsyncGenerator[Event, None], deadline: float) -> Event | None:
+    """The next event, or None at the end. Raises BackendTimeout at the deadline (event-loop time)."""
+    async with _until(deadline):
+        return await anext(source, None)
+
+
+@asynccontextmanager
+async def _until(deadline: float) -> AsyncGenerator[None, None]:
+    try:
+        async with asyncio.timeout_at(deadline):
+            yield
+    except TimeoutError:
+        raise BackendTimeout("the model did not answer in time") from None

@@ -1,0 +1,185 @@
+"""The transport seam as an ASGI application: a thin adapter, so that the same handler runs under any ASGI server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from time import time_ns
+from typing import Any
+
+from arkway.core.errors import ArkwayError, HeadTooLarge, RequestTimeout, TooLarge
+from arkway.core.ids import REQUEST_ID_ENTROPY_BYTES, request_id
+from arkway.core.raw import ClientGone, RawRequest
+from arkway.http.serve import Server
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+HEADER_COUNT_MAX = 100
+HEADER_BYTES_MAX = 32 * 1024
+TARGET_BYTES_MAX = 8 * 1024
+BODY_DEADLINE_S = 120.0
+WRITE_STALL_S = 30.0
+
+
+class AsgiApp:
+    """``app(scope, receive, send)``. ``startup`` and ``shutdown`` run with the server's lifespan.
+
+    ``entropy(count)`` gives random octets for request ids.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        startup: Callable[[], Awaitable[None]],
+        shutdown: Callable[[], Awaitable[None]],
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self._server = server
+        self._startup = startup
+        self._shutdown = shutdown
+        self._entropy = entropy
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
+        exchange = Exchange(receive, send)
+        raw = self._raw(scope, exchange)
+        try:
+            if problem := _oversized(scope):
+                raise problem
+            await self._server.handle(raw, exchange)
+        except ArkwayError as error:
+            await self._server.refuse(raw, exchange, error)
+        except ClientGone:
+            pass
+        except asyncio.CancelledError:
+            # Our own watcher cancels this task when the client leaves: that ends the request and nothing else.
+            if not exchange.gone:
+                raise
+        finally:
+            exchange.unwatch()
+
+    def _raw(self, scope: Message, exchange: Exchange) -> RawRequest:
+        now_ns = time_ns()
+        now_ms = now_ns // 1_000_000
+        headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        return RawRequest(
+            method=scope["method"],
+            path=scope["path"],
+            query=scope["query_string"].decode("latin-1"),
+            headers=headers,
+            request_id=request_id(now_ms, self._entropy(REQUEST_ID_ENTROPY_BYTES)),
+            now_ms=now_ms,
+            receive=exchange.body,
+            peer=scope["client"][0] if scope.get("client") else "",
+        )
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._startup()
+        except Exception as error:
+            message = error.message if isinstance(error, ArkwayError) else repr(error)
+            await send({"type": "lifespan.startup.failed", "message": message})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class Exchange:
+    """One request's body and its way back; implements `arkway.core.raw.Writer`.
+
+    Once the body is read, a watcher waits for the client to leave and then cancels the task that serves it: without
+    it, every upstream stream of a client that left would run on.
+    """
+
+    __slots__ = ("_receive", "_send", "_watcher", "gone")
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._watcher: asyncio.Task[None] | None = None
+        self.gone = False
+
+    async def body(self, limit_bytes: int) -> bytes:
+        """The whole body. Raises TooLarge, RequestTimeout, ClientGone."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_DEADLINE_S):
+                while True:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    piece = message.get("body", b"")
+                    size += len(piece)
+                    if size > limit_bytes:
+                        raise TooLarge(limit_bytes)
+                    pieces.append(piece)
+                    if not message.get("more_body"):
+                        break
+        except TimeoutError:
+            raise RequestTimeout(f"the request body did not arrive within {BODY_DEADLINE_S:g} seconds") from None
+        self._watch()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def reply(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        length = ("content-length", str(len(body)))
+        await self.start(status, [*headers, length])
+        await self._put({"type": "http.response.body", "body": body})
+
+    async def start(self, status: int, headers: list[tuple[str, str]]) -> None:
+        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        await self._put({"type": "http.response.start", "status": status, "headers": pairs})
+
+    async def write(self, data: bytes) -> None:
+        await self._put({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self) -> None:
+        await self._put({"type": "http.response.body", "body": b""})
+
+    def unwatch(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    async def _put(self, message: Message) -> None:
+        if self.gone:
+            raise ClientGone
+        try:
+            async with asyncio.timeout(WRITE_STALL_S):
+                await self._send(message)
+        except (TimeoutError, OSError):
+            raise ClientGone from None
+
+    def _watch(self) -> None:
+        served = asyncio.current_task()
+        if served is not None:
+            self._watcher = asyncio.get_running_loop().create_task(self._wait_for_leave(served))
+
+    async def _wait_for_leave(self, served: asyncio.Task[Any]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        served.cancel()
+
+
+def _oversized(scope: Message) -> HeadTooLarge | None:
+    headers = scope["headers"]
+    if len(headers) > HEADER_COUNT_MAX:
+        return HeadTooLarge(f"at most {HEADER_COUNT_MAX} header fields are taken, got {len(headers)}")
+    if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES_MAX:
+        return HeadTooLarge(f"the headers are larger than {HEADER_BYTES_MAX} bytes")
+    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > TARGET_BYTES_MAX:
+        return HeadTooLarge(f"the request line is larger than {TARGET_BYTES_MAX} bytes")
+    return None

@@ -1,0 +1,251 @@
+"""One handler for every request, written against the transport seam: ``handle(RawRequest, Writer)``.
+
+The order is fixed (``docs/internals.md``): pick, identify, read, decode, route, admit, run, encode. The first event is
+pulled before the status line leaves, so that everything that can be an HTTP error is one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from time import monotonic
+
+from arkway.core.caller import Caller
+from arkway.core.chat import Usage
+from arkway.core.errors import ArkwayError, BackendFailed, InternalError, UnsupportedEncoding
+from arkway.core.events import Event
+from arkway.core.model import Deployment
+from arkway.core.raw import ClientGone, RawRequest, Writer
+from arkway.flow import identify
+from arkway.flow.road import ChatCall, Origin, Road
+from arkway.http.pulse import Beat, Pulse
+from arkway.http.surface import Route, Surface
+from arkway.ports import CallRecord, Dialect, Directory, Observer, Outcome, StreamEncoder
+
+log = logging.getLogger("arkway")
+
+JSON = ("content-type", "application/json; charset=utf-8")
+STREAM = ("content-type", "text/event-stream; charset=utf-8")
+NO_CACHE = ("cache-control", "no-cache, no-store")
+NO_BUFFER = ("x-accel-buffering", "no")
+
+Page = Callable[[], Awaitable[tuple[int, str, bytes]]]
+
+
+class Visit:
+    """One request while it is being served: what has become known of it so far."""
+
+    __slots__ = (
+        "caller",
+        "deployment",
+        "dialect",
+        "error",
+        "first_token_s",
+        "raw",
+        "started_s",
+        "status",
+        "stream",
+        "usage",
+    )
+
+    def __init__(self, raw: RawRequest, dialect: Dialect) -> None:
+        self.raw = raw
+        self.dialect = dialect
+        self.caller: Caller | None = None
+        self.deployment: Deployment | None = None
+        self.usage = Usage()
+        self.first_token_s = -1.0
+        self.status = 0
+        self.error = ""
+        self.stream = False
+        self.started_s = monotonic()
+
+    def head(self, *headers: tuple[str, str]) -> list[tuple[str, str]]:
+        """The headers every answer carries: our request id, and the client's own echoed (protocol §0 rule 12)."""
+        common = [("x-request-id", self.raw.request_id), ("x-tt-logid", self.raw.request_id)]
+        client_id = self.raw.header("x-client-request-id")
+        if client_id and len(client_id) <= 256 and client_id.isascii() and client_id.isprintable():
+            common.append(("x-client-request-id", client_id))
+        return [*common, *headers]
+
+
+class Server:
+    """Serves every route of a surface. ``pages`` are the operator's routes (health, metrics), by operation."""
+
+    def __init__(
+        self,
+        surface: Surface,
+        directory: Directory,
+        road: Road,
+        pages: Mapping[str, Page],
+        observer: Observer,
+        pulse: Pulse,
+    ) -> None:
+        self._surface = surface
+        self._directory = directory
+        self._road = road
+        self._pages = pages
+        self._observer = observer
+        self._pulse = pulse
+        self._operations: dict[str, Callable[[Visit, Origin, bytes, Writer], Awaitable[None]]] = {
+            "chat": self._chat,
+            "embeddings": self._embed,
+            "tokenization": self._tokenize,
+            "models": self._models,
+            "model": self._model,
+        }
+
+    async def handle(self, raw: RawRequest, writer: Writer) -> None:
+        """Answers one request, whatever happens; raises ClientGone once the client has left."""
+        visit = Visit(raw, self._surface.dialect_at(raw.path))
+        try:
+            await self._serve(visit, writer)
+        except ArkwayError as error:
+            await self._refuse(visit, writer, error)
+        except ClientGone:
+            raise
+        except Exception:
+            log.exception("internal error", extra={"request_id": raw.request_id})
+            await self._refuse(visit, writer, InternalError())
+
+    async def refuse(self, raw: RawRequest, writer: Writer, error: ArkwayError) -> None:
+        """Answers a request that the transport already found wanting."""
+        await self._refuse(Visit(raw, self._surface.dialect_at(raw.path)), writer, error)
+
+    async def _serve(self, visit: Visit, writer: Writer) -> None:
+        raw = visit.raw
+        route = self._surface.pick(raw.method, raw.path)
+        visit.dialect = self._surface.dialect(route)
+        if route.auth == "none":
+            await self._page(visit, route, writer)
+            return
+        self._observer.started(route.dialect, route.operation)
+        outcome: Outcome = "client_abort"
+        try:
+            visit.caller = identify.bearer(self._directory, raw)
+            body = await self._body(raw, route)
+            origin = Origin(raw, visit.caller, route.dialect, route.operation, route.dialect in self._surface.named)
+            await self._operations[route.operation](visit, origin, body, writer)
+            outcome = "done" if not visit.error else "upstream_error"
+        except ArkwayError as error:
+            outcome = "refused"
+            visit.error = type(error).__name__
+            visit.status = visit.dialect.encode_error(error, raw.request_id).status
+            raise
+        finally:
+            self._observer.ended(_record(visit, route, outcome))
+
+    async def _body(self, raw: RawRequest, route: Route) -> bytes:
+        if encoding := raw.header("content-encoding"):
+            raise UnsupportedEncoding(encoding)
+        return await raw.receive(route.body_max_bytes) if route.body_max_bytes else b""
+
+    async def _refuse(self, visit: Visit, writer: Writer, error: ArkwayError) -> None:
+        reply = visit.dialect.encode_error(error, visit.raw.request_id)
+        await writer.reply(reply.status, visit.head(JSON, *reply.headers), reply.body)
+
+    async def _reply(self, visit: Visit, writer: Writer, body: bytes) -> None:
+        visit.status = 200
+        await writer.reply(200, visit.head(JSON), body)
+
+    async def _page(self, visit: Visit, route: Route, writer: Writer) -> None:
+        status, content_type, body = await self._pages[route.operation]()
+        await writer.reply(status, visit.head(("content-type", content_type), NO_CACHE), body)
+
+    async def _models(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
+        deployments = self._road.deployments(origin.caller)
+        await self._reply(visit, writer, visit.dialect.encode_models(deployments))
+
+    async def _model(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
+        name = visit.raw.path.rpartition("/")[2]
+        await self._reply(visit, writer, visit.dialect.encode_models(self._road.deployments(origin.caller), name))
+
+    async def _embed(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
+        request = visit.dialect.decode_embed(origin.raw, body)
+        reply, tag, visit.deployment = await self._road.embed(origin, request)
+        visit.usage = reply.usage
+        await self._reply(visit, writer, visit.dialect.encode_embed(reply, request, tag))
+
+    async def _tokenize(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
+        request = visit.dialect.decode_tokenize(origin.raw, body)
+        reply, tag, visit.deployment = await self._road.tokenize(origin, request)
+        await self._reply(visit, writer, visit.dialect.encode_tokenize(reply, request, tag))
+
+    async def _chat(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
+        request = visit.dialect.decode_chat(origin.raw, body)
+        visit.stream = request.stream
+        call = self._road.open_chat(origin, request)
+        visit.deployment = call.deployment
+        try:
+            if request.stream:
+                await self._stream(visit, call, writer)
+            else:
+                reply = await self._road.reply(call)
+                await self._reply(visit, writer, visit.dialect.encode_chat(reply, request, call.tag))
+        finally:
+            visit.usage = call.meter.usage()
+            visit.first_token_s = call.meter.first_token_ms / 1000
+
+    async def _stream(self, visit: Visit, call: ChatCall, writer: Writer) -> None:
+        async with aclosing(self._road.events(call)) as events:
+            first = await anext(events, None)
+            if first is None:
+                raise BackendFailed("the model gave no answer")
+            visit.status = 200
+            await writer.start(200, visit.head(STREAM, NO_CACHE, NO_BUFFER))
+            encoder = visit.dialect.stream(call.request, call.tag)
+            beat = Beat(writer, encoder.heartbeat)
+            self._pulse.add(beat)
+            try:
+                end = await self._relay(visit, call, first, events, encoder, beat)
+            finally:
+                self._pulse.remove(beat)
+            await writer.write(end)
+            await writer.finish()
+
+    async def _relay(
+        self,
+        visit: Visit,
+        call: ChatCall,
+        first: Event,
+        events: AsyncGenerator[Event, None],
+        encoder: StreamEncoder,
+        beat: Beat,
+    ) -> bytes:
+        """Passes events on until they end; gives back the stream's last bytes, by then settled."""
+        try:
+            if data := encoder.feed(first):
+                await beat.write(data)
+            async for event in events:
+                if data := encoder.feed(event):
+                    await beat.write(data)
+        except ArkwayError as error:
+            visit.error = type(error).__name__
+            return encoder.fail(error)
+        except ClientGone:
+            raise
+        except Exception:
+            log.exception("internal error in a stream", extra={"request_id": visit.raw.request_id})
+            visit.error = InternalError.__name__
+            return encoder.fail(InternalError())
+        return encoder.close(call.meter.usage())
+
+
+def _record(visit: Visit, route: Route, outcome: Outcome) -> CallRecord:
+    deployment = visit.deployment
+    return CallRecord(
+        request_id=visit.raw.request_id,
+        dialect=route.dialect,
+        operation=route.operation,
+        endpoint_id=deployment.endpoint.id if deployment else "",
+        model=deployment.card.served_name if deployment else "",
+        status=visit.status,
+        error=visit.error,
+        outcome=outcome,
+        usage=visit.usage,
+        first_token_s=visit.first_token_s,
+        duration_s=monotonic() - visit.started_s,
+        stream=visit.stream,
+        key_id=visit.caller.key_id if visit.caller else "",
+    )

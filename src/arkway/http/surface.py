@@ -1,0 +1,83 @@
+"""ONE table of all routes: path → dialect, operation, authentication, body limit.
+
+Nothing else decides what a path means, and authentication is a property of the route, so that a path that is not in
+this table cannot be reached unauthenticated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from arkway.core.errors import MethodNotAllowed, RouteNotFound
+from arkway.ports import Dialect
+
+Operation = Literal["chat", "embeddings", "tokenization", "models", "model", "livez", "readyz", "metrics"]
+Auth = Literal["bearer", "none"]
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One route. ``{}`` as the last segment of ``path`` takes any one segment. ``dialect`` is its name."""
+
+    method: str
+    path: str
+    dialect: str
+    operation: Operation
+    auth: Auth = "bearer"
+    body_max_bytes: int = 0
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("POST", "/api/v3/chat/completions", "v3", "chat", body_max_bytes=16 * MIB),
+    Route("POST", "/api/v3/embeddings", "v3", "embeddings", body_max_bytes=8 * MIB),
+    Route("POST", "/api/v3/tokenization", "v3", "tokenization", body_max_bytes=8 * MIB),
+    Route("GET", "/api/v3/models", "v3", "models"),
+    Route("POST", "/v1/chat/completions", "openai", "chat", body_max_bytes=16 * MIB),
+    Route("POST", "/v1/embeddings", "openai", "embeddings", body_max_bytes=8 * MIB),
+    Route("GET", "/v1/models", "openai", "models"),
+    Route("GET", "/v1/models/{}", "openai", "model"),
+    Route("GET", "/livez", "v3", "livez", auth="none"),
+    Route("GET", "/readyz", "v3", "readyz", auth="none"),
+    Route("GET", "/metrics", "v3", "metrics", auth="none"),
+)
+
+PREFIXES = (("/v1/", "openai"), ("/", "v3"))
+
+
+class Surface:
+    """Looks routes up. ``dialects`` by name; ``named`` are those whose routes take model names as well as ids."""
+
+    def __init__(self, dialects: Iterable[Dialect], named: frozenset[str], routes: tuple[Route, ...] = ROUTES) -> None:
+        self._dialects = {dialect.name: dialect for dialect in dialects}
+        self._exact: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            self._exact.setdefault(route.path, {})[route.method] = route
+        self.named = named
+        self.routes = routes
+
+    def pick(self, method: str, path: str) -> Route:
+        """The route of a request. Raises RouteNotFound, MethodNotAllowed."""
+        methods = self._exact.get(path) or self._exact.get(_with_hole(path))
+        if methods is None:
+            raise RouteNotFound(path)
+        route = methods.get(method)
+        if route is None:
+            raise MethodNotAllowed(method, path, tuple(methods))
+        return route
+
+    def dialect(self, route: Route) -> Dialect:
+        return self._dialects[route.dialect]
+
+    def dialect_at(self, path: str) -> Dialect:
+        """Whose form an error takes at a path that may not exist."""
+        return next(self._dialects[name] for prefix, name in PREFIXES if path.startswith(prefix) or prefix == "/")
+
+
+def _with_hole(path: str) -> str:
+    head, _, last = path.rpartition("/")
+    return f"{head}/{{}}" if last else ""

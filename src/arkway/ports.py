@@ -1,0 +1,159 @@
+"""The seams: what flow needs from the world, as protocols. Adapters live in backends, stores and telemetry."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Literal, Protocol
+
+import msgspec
+
+from arkway.core.caller import Call, Caller
+from arkway.core.chat import ChatReply, ChatRequest, ReplyTag, Usage
+from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
+from arkway.core.errors import ArkwayError
+from arkway.core.events import Event
+from arkway.core.model import Deployment, Endpoint
+from arkway.core.raw import ErrorReply, RawRequest
+
+
+class Backend(Protocol):
+    """An engine, an upstream, or a wrapper around one."""
+
+    def chat(self, deployment: Deployment, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
+        """The answer as events. Errors of the tree in `arkway.core.errors`; whoever iterates closes it."""
+        ...
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors."""
+
+    async def embed(self, deployment: Deployment, request: EmbedRequest, call: Call) -> EmbedReply: ...
+
+
+class Tokenizer(Protocol):
+    """Cuts texts into the serving model's own tokens; the ids are those that ``logit_bias`` takes."""
+
+    async def tokenize(self, deployment: Deployment, request: TokenizeRequest, call: Call) -> tuple[Tokenized, ...]: ...
+
+
+class Directory(Protocol):
+    """Read-only view of keys and endpoints, held in this process: no method waits."""
+
+    def caller(self, secret: str, now_s: int) -> Caller | None:
+        """Whose API key this is; None for unknown, revoked and expired alike."""
+
+    def endpoint(self, endpoint_id: str) -> Endpoint | None: ...
+
+    def endpoints(self, account: str, project: str) -> tuple[Endpoint, ...]:
+        """Every endpoint of one project, oldest first."""
+
+
+Outcome = Literal["done", "client_abort", "upstream_error", "interrupted", "refused"]
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """The opening entry of one attempt to serve one call: who, what, through which door, and a guess at its cost."""
+
+    id: str
+    request_id: str
+    account: str
+    project: str
+    key_id: str
+    endpoint_id: str
+    model: str
+    dialect: str
+    operation: str
+    opened_ms: int
+    estimate_tokens: int = 0
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """The closing entry: how it ended, what it cost, and how long it took (milliseconds; -1 = never got that far)."""
+
+    outcome: Outcome
+    usage: Usage
+    closed_ms: int
+    first_token_ms: int = -1
+    duration_ms: int = -1
+    error: str = ""
+
+
+class Ledger(Protocol):
+    """The append-only record of use. Every method is one synchronous ``write()``: safe in a ``finally``."""
+
+    def reserve(self, attempt: Attempt) -> None:
+        """Before any backend works. Raises StoreUnavailable when the journal does not take it."""
+
+    def checkpoint(self, attempt_id: str, prompt_tokens: int, completion_tokens: int) -> None:
+        """What has been spent so far: settled at this if the process dies."""
+
+    def settle(self, attempt_id: str, settlement: Settlement) -> None:
+        """The end, written before the caller sees the end."""
+
+
+class CallRecord(msgspec.Struct, frozen=True):
+    """One finished HTTP call, for observers (metrics, access log)."""
+
+    request_id: str
+    dialect: str
+    operation: str
+    endpoint_id: str
+    model: str
+    status: int
+    error: str
+    outcome: Outcome
+    usage: Usage
+    first_token_s: float
+    duration_s: float
+    stream: bool
+    key_id: str = ""
+
+
+class Observer(Protocol):
+    """Told of every call, synchronously; must not wait."""
+
+    def started(self, dialect: str, operation: str) -> None: ...
+
+    def ended(self, record: CallRecord) -> None: ...
+
+
+class StreamEncoder(Protocol):
+    """Events to the bytes of one stream. Pure and synchronous."""
+
+    def feed(self, event: Event) -> bytes:
+        """The bytes of one event, possibly none. A choice's end is held back until ``close``."""
+
+    def heartbeat(self) -> bytes:
+        """Bytes that keep the connection alive and mean nothing."""
+
+    def fail(self, error: ArkwayError) -> bytes:
+        """The error frame and the end: never looks complete."""
+
+    def close(self, usage: Usage) -> bytes:
+        """Finish reasons, usage if asked for, and the end."""
+
+
+class Dialect(Protocol):
+    """One generation's wire: a pure translator between bytes and the canonical middle."""
+
+    name: str
+
+    def decode_chat(self, raw: RawRequest, body: bytes) -> ChatRequest: ...
+
+    def encode_chat(self, reply: ChatReply, request: ChatRequest, tag: ReplyTag) -> bytes: ...
+
+    def stream(self, request: ChatRequest, tag: ReplyTag) -> StreamEncoder: ...
+
+    def decode_embed(self, raw: RawRequest, body: bytes) -> EmbedRequest: ...
+
+    def encode_embed(self, reply: EmbedReply, request: EmbedRequest, tag: ReplyTag) -> bytes: ...
+
+    def decode_tokenize(self, raw: RawRequest, body: bytes) -> TokenizeRequest: ...
+
+    def encode_tokenize(self, reply: tuple[Tokenized, ...], request: TokenizeRequest, tag: ReplyTag) -> bytes: ...
+
+    def encode_models(self, deployments: tuple[Deployment, ...], name: str = "") -> bytes:
+        """The list, or the one called ``name``. Raises EndpointNotFound."""
+        ...
+
+    def encode_error(self, error: ArkwayError, request_id: str) -> ErrorReply: ...

@@ -1,0 +1,1 @@
+"""Observers of calls: metrics and the access log. They watch, and never wait."""

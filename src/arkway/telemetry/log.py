@@ -1,0 +1,104 @@
+"""Logs as JSON lines with an allow-list of fields: no prompt, no answer, no secret can get in by accident."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import TextIO
+
+import orjson
+
+from arkway.ports import CallRecord, Observer
+
+FIELDS = (
+    "request_id",
+    "dialect",
+    "operation",
+    "endpoint_id",
+    "model",
+    "status",
+    "error",
+    "outcome",
+    "prompt_tokens",
+    "completion_tokens",
+    "duration_ms",
+    "key_id",
+    "pid",
+)
+
+_SECRET = re.compile(r"(?i)\b(ark-)[0-9A-Za-z]{16,}|(bearer\s+)\S+")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line. JSON escapes line breaks and terminal codes, so a logged value cannot forge a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": redacted(record.getMessage()),
+        }
+        entry |= {name: record.__dict__[name] for name in FIELDS if name in record.__dict__}
+        if record.exc_info:
+            entry["exception"] = redacted(self.formatException(record.exc_info))
+        return orjson.dumps(entry, default=str).decode()
+
+
+class AccessLog:
+    """Implements `arkway.ports.Observer`: one line per call."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("arkway.access")
+
+    def started(self, dialect: str, operation: str) -> None:
+        """Nothing to say yet."""
+
+    def ended(self, record: CallRecord) -> None:
+        if self._logger.isEnabledFor(logging.INFO):
+            self._logger.info("call", extra=_extra(record))
+
+
+class Observers:
+    """Several observers as one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def started(self, dialect: str, operation: str) -> None:
+        for observer in self._observers:
+            observer.started(dialect, operation)
+
+    def ended(self, record: CallRecord) -> None:
+        for observer in self._observers:
+            observer.ended(record)
+
+
+def redacted(text: str) -> str:
+    """The text without API keys and bearer tokens."""
+    return _SECRET.sub(lambda found: f"{found[1] or found[2]}[redacted]", text)
+
+
+def to_stream(level: str, stream: TextIO = sys.stderr) -> None:
+    """Sends every logger's lines to the stream as JSON."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def _extra(record: CallRecord) -> dict[str, object]:
+    return {
+        "request_id": record.request_id,
+        "dialect": record.dialect,
+        "operation": record.operation,
+        "endpoint_id": record.endpoint_id,
+        "model": record.model,
+        "status": record.status,
+        "error": record.error,
+        "outcome": record.outcome,
+        "prompt_tokens": record.usage.prompt_tokens,
+        "completion_tokens": record.usage.completion_tokens,
+        "duration_ms": round(record.duration_s * 1000, 1),
+        "key_id": record.key_id,
+    }

@@ -1,0 +1,84 @@
+"""Prometheus metrics. Labels are bounded: dialect, operation, model, status, error class; never a key, never a user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from arkway.ports import CallRecord
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+TOKEN_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
+
+Reading = Mapping[str, float]
+
+disable_created_metrics()  # a second series for each counter says nothing that the scraper does not know
+
+
+class Metrics:
+    """Implements `arkway.ports.Observer`; `render` is what ``/metrics`` answers.
+
+    ``gauges()`` is read at every scrape: name → value, for what other parts know about themselves.
+    """
+
+    def __init__(self, gauges: Callable[[], Reading] = dict) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        where = ("dialect", "operation")
+        self._requests = self._counter("requests", "Calls answered", (*where, "model", "status"))
+        self._errors = self._counter("errors", "Calls that failed, by class of error", (*where, "error"))
+        self._tokens = self._counter("tokens", "Tokens, by kind", ("model", "kind"))
+        self._seconds = self._histogram("request_seconds", "From arrival to the last byte", where, SECONDS)
+        self._first = self._histogram("ttft_seconds", "From admission to the first token", ("model",), SECONDS)
+        self._each = self._histogram("tpot_seconds", "Per token after the first", ("model",), TOKEN_SECONDS)
+        self._inflight = Gauge("arkway_inflight", "Calls being served", where, registry=self._registry)
+        self._registry.register(_Readings(gauges))
+
+    def started(self, dialect: str, operation: str) -> None:
+        self._inflight.labels(dialect, operation).inc()
+
+    def ended(self, record: CallRecord) -> None:
+        where = (record.dialect, record.operation)
+        self._inflight.labels(*where).dec()
+        self._requests.labels(*where, record.model, str(record.status)).inc()
+        self._seconds.labels(*where).observe(record.duration_s)
+        if record.error:
+            self._errors.labels(*where, record.error).inc()
+        self._count_tokens(record)
+
+    def render(self) -> bytes:
+        """The exposition text."""
+        return generate_latest(self._registry)
+
+    def _count_tokens(self, record: CallRecord) -> None:
+        usage = record.usage
+        for kind, count in (
+            ("prompt", usage.prompt_tokens),
+            ("completion", usage.completion_tokens),
+            ("cached", usage.cached_tokens),
+        ):
+            if count:
+                self._tokens.labels(record.model, kind).inc(count)
+        if record.first_token_s >= 0:
+            self._first.labels(record.model).observe(record.first_token_s)
+            if usage.completion_tokens > 1:
+                rest_s = record.duration_s - record.first_token_s
+                self._each.labels(record.model).observe(max(0.0, rest_s) / (usage.completion_tokens - 1))
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(f"arkway_{name}", text, labels, registry=self._registry)
+
+    def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"arkway_{name}", text, labels, buckets=buckets, registry=self._registry)
+
+
+class _Readings(Collector):
+    def __init__(self, gauges: Callable[[], Reading]) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        for name, value in self._gauges().items():
+            yield GaugeMetricFamily(f"arkway_{name}", name.replace("_", " "), value=value)

@@ -1,0 +1,279 @@
+"""What users need to test their own code against Arkway, and what Arkway's own tests stand on.
+
+``running_server()`` is a real server on a free loopback port, with a scripted backend in place of an engine: the wire,
+the road and the ledger are the real ones. ``python -m arkway.testing`` runs one in the foreground.
+
+::
+
+    with running_server(scripted=says("你好", "!")) as server:
+        client = Ark(base_url=server.url + "/api/v3", api_key=server.api_key)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import struct
+import sys
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import uvicorn
+
+from arkway.app import Parts, asgi_app, server_config
+from arkway.config import load
+from arkway.core.caller import Call, Caller
+from arkway.core.chat import ChatRequest, FinishReason, Usage
+from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
+from arkway.core.errors import ContextTooLong
+from arkway.core.events import Delta, Event, Finished, Progress, UsageReport
+from arkway.core.model import Deployment, Endpoint, ModelCard, ParameterRange
+from arkway.ports import Attempt, Backend, Ledger, Settlement
+
+API_KEY = "ark-testing-only-0000000000000000000000000000"
+ENDPOINT_ID = "ep-20240701000000-tests"
+EMBEDDING_ENDPOINT_ID = "ep-20240701000000-embed"
+
+CHAT_CARD = ModelCard(
+    name="scripted-chat",
+    version="1",
+    title="Scripted backend",
+    licence="Apache-2.0",
+    capabilities=("chat", "tokenization", "tools", "json", "logprobs"),
+    context_tokens=8192,
+    max_output_tokens=4096,
+    default_output_tokens=4096,
+    parameters=(ParameterRange("temperature", 0, 2, 1), ParameterRange("n", 1, 4, 1)),
+)
+EMBEDDING_CARD = ModelCard(
+    name="scripted-embeddings",
+    version="1",
+    title="Scripted embedder",
+    licence="Apache-2.0",
+    capabilities=("embeddings", "tokenization"),
+    context_tokens=8192,
+    dimensions=8,
+)
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """A step of a script: nothing happens for a while."""
+
+    seconds: float
+
+
+class Gate:
+    """A step of a script: nothing happens until `open` is called (from any thread)."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def open(self) -> None:
+        self._event.set()
+
+    async def passed(self) -> None:
+        while not self._event.is_set():
+            await asyncio.sleep(0.005)
+
+
+Step = Event | Pause | Gate | BaseException
+Script = Callable[[ChatRequest], Iterable[Step]]
+
+
+def says(*pieces: str, reason: FinishReason = "stop", prompt_tokens: int = 7) -> Script:
+    """A script that answers with these pieces, one token each."""
+
+    def script(_: ChatRequest) -> Iterable[Step]:
+        yield Progress(prompt_tokens, prompt_tokens)
+        for count, piece in enumerate(pieces, 1):
+            yield Delta(piece, completion_tokens=count, prompt_tokens=prompt_tokens)
+        yield Finished(reason)
+        yield UsageReport(Usage(prompt_tokens, len(pieces)))
+
+    return script
+
+
+def echoes(request: ChatRequest) -> Iterable[Step]:
+    """A script that says the last message back, character by character."""
+    text = request.messages[-1].text()
+    limit = request.max_tokens or CHAT_CARD.default_output_tokens
+    if len(text) > CHAT_CARD.context_tokens:
+        raise ContextTooLong(len(text), 1, CHAT_CARD.context_tokens)
+    return says(*text[:limit], reason="length" if len(text) > limit else "stop")(request)
+
+
+class ScriptedBackend:
+    """Implements `arkway.ports.Backend`, Embedder and Tokenizer from a script.
+
+    ``requests`` lists every chat request that arrived; ``open_streams`` counts those still being served.
+    """
+
+    def __init__(self, script: Script = echoes) -> None:
+        self.script = script
+        self.requests: list[ChatRequest] = []
+        self.calls: list[Call] = []
+        self.open_streams = 0
+
+    async def chat(self, deployment: Deployment, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
+        self.requests.append(request)
+        self.calls.append(call)
+        self.open_streams += 1
+        try:
+            for step in self.script(request):
+                match step:
+                    case Pause():
+                        await asyncio.sleep(step.seconds)
+                    case Gate():
+                        await step.passed()
+                    case BaseException():
+                        raise step
+                    case _:
+                        yield step
+        finally:
+            self.open_streams -= 1
+
+    async def embed(self, deployment: Deployment, request: EmbedRequest, call: Call) -> EmbedReply:
+        tokens = sum(map(len, request.texts))
+        return EmbedReply(tuple(map(_vector, request.texts)), Usage(tokens, provenance="counted"))
+
+    async def tokenize(self, deployment: Deployment, request: TokenizeRequest, call: Call) -> tuple[Tokenized, ...]:
+        return tuple(
+            Tokenized(tuple(map(ord, text)), tuple((i, i + 1) for i in range(len(text)))) for text in request.texts
+        )
+
+
+class MemoryLedger:
+    """Implements `arkway.ports.Ledger` in memory."""
+
+    def __init__(self) -> None:
+        self.attempts: dict[str, Attempt] = {}
+        self.checkpoints: list[tuple[str, int, int]] = []
+        self.settlements: dict[str, Settlement] = {}
+
+    def reserve(self, attempt: Attempt) -> None:
+        self.attempts[attempt.id] = attempt
+
+    def checkpoint(self, attempt_id: str, prompt_tokens: int, completion_tokens: int) -> None:
+        self.checkpoints.append((attempt_id, prompt_tokens, completion_tokens))
+
+    def settle(self, attempt_id: str, settlement: Settlement) -> None:
+        if attempt_id in self.settlements:
+            raise AssertionError(f"{attempt_id} is settled twice")
+        self.settlements[attempt_id] = settlement
+
+
+class StaticDirectory:
+    """Implements `arkway.ports.Directory` from fixed keys and endpoints."""
+
+    def __init__(self, callers: Mapping[str, Caller], endpoints: Iterable[Endpoint]) -> None:
+        self._callers = dict(callers)
+        self._endpoints = {endpoint.id: endpoint for endpoint in endpoints}
+
+    def caller(self, secret: str, now_s: int) -> Caller | None:
+        return self._callers.get(secret)
+
+    def endpoint(self, endpoint_id: str) -> Endpoint | None:
+        return self._endpoints.get(endpoint_id)
+
+    def endpoints(self, account: str, project: str) -> tuple[Endpoint, ...]:
+        return tuple(e for e in self._endpoints.values() if (e.account, e.project) == (account, project))
+
+
+class RunningServer:
+    """A server that is up: where it is, a key for it, and what stands behind it."""
+
+    def __init__(self, url: str, backend: ScriptedBackend, ledger: Ledger) -> None:
+        self.url = url
+        self.api_key = API_KEY
+        self.endpoint_id = ENDPOINT_ID
+        self.embedding_endpoint_id = EMBEDDING_ENDPOINT_ID
+        self.backend = backend
+        self.ledger = ledger
+
+
+def endpoint(endpoint_id: str, model_name: str, *, account: str = "default", status: str = "running") -> Endpoint:
+    """An endpoint of the project ``default``."""
+    fields = {"id": endpoint_id, "name": model_name, "model_name": model_name, "model_version": "", "status": status}
+    return msgspec.convert({**fields, "account": account, "project": "default", "created_at": 1719792000}, Endpoint)
+
+
+def scripted_parts(
+    backend: Backend,
+    ledger: Ledger,
+    *,
+    keys: Mapping[str, Caller] | None = None,
+    endpoints: Iterable[Endpoint] = (),
+) -> Parts:
+    """Everything a server is made of, with the scripted backend behind two endpoints (chat, embeddings)."""
+    cards = {card.name: (card, "scripted") for card in (CHAT_CARD, EMBEDDING_CARD)}
+    return Parts(
+        directory=StaticDirectory(
+            {API_KEY: Caller("default", "default", "key-testing"), **(keys or {})},
+            [
+                endpoint(ENDPOINT_ID, CHAT_CARD.name),
+                endpoint(EMBEDDING_ENDPOINT_ID, EMBEDDING_CARD.name),
+                *endpoints,
+            ],
+        ),
+        find_model=lambda name, version: cards.get(name) if version in ("", "1") else None,
+        ledger=ledger,
+        backends={"scripted": backend},
+        embedders={"scripted": backend} if isinstance(backend, ScriptedBackend) else {},
+        tokenizers={"scripted": backend} if isinstance(backend, ScriptedBackend) else {},
+    )
+
+
+@contextmanager
+def running_server(
+    scripted: Script = echoes,
+    *,
+    ledger: Ledger | None = None,
+    settings: Mapping[str, Any] | None = None,
+    keys: Mapping[str, Caller] | None = None,
+    endpoints: Iterable[Endpoint] = (),
+    port: int = 0,
+) -> Generator[RunningServer]:
+    """A real server with a scripted backend, on a free loopback port, in a thread; stopped at the end of the block."""
+    backend = ScriptedBackend(scripted)
+    chosen = ledger if ledger is not None else MemoryLedger()
+    tree = {"home": "/nonexistent", "server": {"port": port}, **(settings or {})}
+    config = load(environ={}, overrides=tree)
+    app = asgi_app(config, scripted_parts(backend, chosen, keys=keys, endpoints=endpoints))
+    server = uvicorn.Server(server_config(config, app))
+    thread = threading.Thread(target=server.run, name="arkway-testing")
+    thread.start()
+    try:
+        yield RunningServer(_url(server, thread), backend, chosen)
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        thread.join(10)
+
+
+def _url(server: uvicorn.Server, thread: threading.Thread) -> str:
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("the server did not start")
+        thread.join(0.01)
+    return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+
+def _vector(text: str) -> bytes:
+    digest = hashlib.sha256(text.encode()).digest()
+    return struct.pack("<8f", *((byte - 127.5) / 360.624 for byte in digest[:8]))
+
+
+def main() -> None:
+    """Runs a scripted server until it is interrupted; the first argument is the port (default 8080)."""
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8080
+    with running_server(port=port) as server:
+        sys.stdout.write(f"{server.url}/api/v3  key {server.api_key}  endpoint {server.endpoint_id}\n")
+        sys.stdout.flush()
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

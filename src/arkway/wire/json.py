@@ -1,0 +1,78 @@
+"""JSON, strictly: what other parsers let through (NaN, BOM, lone surrogates, bombs) is refused here, once.
+
+orjson rejects NaN, infinities, invalid UTF-8, BOMs, UTF-16 and lone surrogates by itself; nesting and the number of
+values are bounded here, before they cost anything.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from arkway.core.errors import BadRequest
+
+DEPTH_MAX = 64
+VALUES_MAX = 200_000
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NOT_BRACKETS = re.compile(rb"[^\[\]{}]+")
+
+
+def loads(data: bytes) -> Any:
+    """The value of a JSON text in UTF-8. Raises BadRequest saying what is wrong and where."""
+    _refuse_bombs(data)
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(
+            f"the body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
+
+
+def load_object(data: bytes) -> dict[str, Any]:
+    """As `loads`, for a body that has to be a JSON object."""
+    value = loads(data) if data else None
+    if not isinstance(value, dict):
+        raise BadRequest("the body must be a JSON object")
+    return value
+
+
+def dumps(value: Any) -> bytes:
+    """Compact UTF-8 JSON. Lone surrogates, which UTF-8 cannot carry, become U+FFFD."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return orjson.dumps(_mended(value))
+
+
+def _refuse_bombs(data: bytes) -> None:
+    openings = data.count(b"[") + data.count(b"{")
+    if openings <= DEPTH_MAX and data.count(b",") <= VALUES_MAX:
+        return
+    bare = _STRING.sub(b"", data)
+    if bare.count(b",") + bare.count(b"[") + bare.count(b"{") > VALUES_MAX:
+        raise BadRequest(f"the body holds more than {VALUES_MAX} values")
+    if _depth(_NOT_BRACKETS.sub(b"", bare)) > DEPTH_MAX:
+        raise BadRequest(f"the body is nested deeper than {DEPTH_MAX} levels")
+
+
+def _depth(brackets: bytes) -> int:
+    depth = deepest = 0
+    for byte in brackets:
+        depth += 1 if byte in b"[{" else -1
+        deepest = max(deepest, depth)
+        if deepest > DEPTH_MAX:
+            break
+    return deepest
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_mended(key): _mended(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mended(item) for item in value]
+    return value

@@ -1,0 +1,353 @@
+"""Requests in the OpenAI-like shape: the field tables that its dialects share, and their parts to canonical values.
+
+Ranges and limits: protocol §7.2 and `docs/limits.md`. What differs between dialects is declared in the dialects.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+from arkway.core.chat import (
+    ChatRequest,
+    ImagePart,
+    Message,
+    Part,
+    ResponseFormat,
+    Role,
+    Sampling,
+    TextPart,
+    Tool,
+    ToolCall,
+    ToolChoice,
+)
+from arkway.core.embedding import EmbedRequest
+from arkway.core.errors import InvalidField, MissingField, UnsupportedInput
+from arkway.wire import json
+from arkway.wire.fields import Field, Table, json_type, read, table
+
+MESSAGES_MAX = 2048
+PARTS_MAX = 256
+STOP_MAX = 4
+STOP_MAX_BYTES = 256
+LOGIT_BIAS_MAX = 1024
+TOOLS_MAX = 128
+TOOL_MAX_BYTES = 64 * 1024
+TOOL_CALLS_MAX = 128
+NAME_MAX_BYTES = 256
+MODEL_MAX_BYTES = 256
+EMBED_INPUTS_MAX = 256
+EMBED_INPUT_MAX_BYTES = 64 * 1024
+TOKEN_ID_MAX = 2**31 - 1
+
+CHAT_FIELDS = (
+    Field("model", "string", "the endpoint id, or a model's name where names are on", True, max_bytes=MODEL_MAX_BYTES),
+    Field("messages", "array", "the conversation so far, the last user message included", True, max_items=MESSAGES_MAX),
+    Field("stream", "boolean", "answer as server-sent events", default="false"),
+    Field("stream_options", "object", "`include_usage`, `chunk_include_usage`; only with `stream: true`"),
+    Field("max_tokens", "integer", "the answer's limit in tokens", low=1, default="the model's own"),
+    Field("max_completion_tokens", "integer", "as `max_tokens`, the newer name; not both", low=1),
+    Field("temperature", "number", "0 is greedy", low=0, high=2, default="the model's own"),
+    Field("top_p", "number", "nucleus sampling; 0 is greedy", low=0, high=1, default="the model's own"),
+    Field("stop", "string or array", "up to four strings that end the answer", max_items=STOP_MAX),
+    Field("frequency_penalty", "number", "lowers repetition by how often a token came", low=-2, high=2, default="0"),
+    Field("presence_penalty", "number", "lowers repetition of any token that came", low=-2, high=2, default="0"),
+    Field("logit_bias", "object", "token id → −100…100; ids from tokenization", max_items=LOGIT_BIAS_MAX),
+    Field("logprobs", "boolean", "return the log-probability of each token", default="false"),
+    Field("top_logprobs", "integer", "candidates per position; needs `logprobs: true`", low=0, high=20, default="0"),
+    Field("seed", "integer", "same seed, same answer (one stream at a time)", low=-(2**63), high=2**63 - 1),
+    Field("tools", "array", "functions the model may call", max_items=TOOLS_MAX),
+    Field("tool_choice", "string or object", "`auto`, `none`, `required`, or one function by name", default="auto"),
+    Field("functions", "array", "the older form of `tools`", max_items=TOOLS_MAX),
+    Field("function_call", "string or object", "the older form of `tool_choice`"),
+    Field("response_format", "object", "`text`, `json_object` or `json_schema`", default="text"),
+    Field("user", "string", "your own user's id; not interpreted", max_bytes=NAME_MAX_BYTES),
+    Field("parallel_tool_calls", "boolean", "accepted; one call per answer is made", effect="ignored"),
+    Field("service_tier", "any", "accepted without effect", effect="ignored"),
+    Field("chat_template", "any", "a template from a request is code from a stranger", effect="refused"),
+    Field("chat_template_kwargs", "any", "as `chat_template`", effect="refused"),
+    Field("prompt_embeds", "any", "tensors from a request are not taken", effect="refused"),
+)
+
+STREAM_OPTIONS = table(
+    Field("include_usage", "boolean", "a last chunk with the usage"),
+    Field("chunk_include_usage", "boolean", "the usage so far on every chunk"),
+)
+
+EMBED_FIELDS = (
+    Field("model", "string", "the endpoint id, or a model's name where names are on", True, max_bytes=MODEL_MAX_BYTES),
+    Field("input", "string or array", "one text or up to 256", True, max_items=EMBED_INPUTS_MAX),
+    Field("encoding_format", "string", "how vectors are written", choices=("float", "base64"), default="float"),
+    Field("dimensions", "integer", "only the model's own number", low=1, high=65536),
+    Field("user", "string", "your own user's id; not interpreted", max_bytes=NAME_MAX_BYTES),
+)
+
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "function",
+}
+
+_MESSAGE = table(
+    Field("role", "string", "who speaks", True),
+    Field("content", "string or array", "text, or parts"),
+    Field("name", "string", "the speaker's name", max_bytes=NAME_MAX_BYTES),
+    Field("tool_calls", "array", "calls the assistant made", max_items=TOOL_CALLS_MAX),
+    Field("function_call", "object", "the older form of `tool_calls`"),
+    Field("tool_call_id", "string", "which call a tool message answers", max_bytes=NAME_MAX_BYTES),
+)
+
+_FUNCTION = table(
+    Field("name", "string", "the function's name", True, max_bytes=NAME_MAX_BYTES),
+    Field("description", "string", "what it does", max_bytes=TOOL_MAX_BYTES),
+    Field("parameters", "object", "its arguments as a JSON Schema"),
+)
+
+
+def chat_request(fields: Table, body: dict[str, Any]) -> ChatRequest:
+    """A chat body in this shape to the canonical request. Raises MissingField, InvalidField, UnsupportedInput."""
+    values, ignored = read(fields, body)
+    _check_pairs(values)
+    options = read(STREAM_OPTIONS, values.get("stream_options", {}), "stream_options.")[0]
+    legacy = "functions" in values and "tools" not in values
+    limit_field = "max_completion_tokens" if "max_completion_tokens" in values else "max_tokens"
+    return ChatRequest(
+        asked=values["model"],
+        messages=_messages(values["messages"]),
+        sampling=_sampling(values),
+        max_tokens=values.get(limit_field),
+        max_tokens_field=limit_field,
+        logprobs=values.get("logprobs", False),
+        top_logprobs=values.get("top_logprobs", 0),
+        n=values.get("n", 1),
+        stream=values.get("stream", False),
+        wants_usage=options.get("include_usage", False),
+        wants_running_usage=options.get("chunk_include_usage", False),
+        tools=_functions(values["functions"]) if legacy else _tools(values.get("tools", [])),
+        tool_choice=_choice(values.get("function_call"), "function_call")
+        if legacy
+        else _choice(values.get("tool_choice"), "tool_choice"),
+        legacy_functions=legacy,
+        response_format=_response_format(values.get("response_format")),
+        user=values.get("user", ""),
+        ignored=ignored,
+    )
+
+
+def embed_request(fields: Table, body: dict[str, Any]) -> EmbedRequest:
+    """An embeddings body in this shape to the canonical request."""
+    values, ignored = read(fields, body)
+    return EmbedRequest(
+        asked=values["model"],
+        texts=texts(values["input"], "input"),
+        encoding=values.get("encoding_format", "float"),
+        dimensions=values.get("dimensions"),
+        user=values.get("user", ""),
+        ignored=ignored,
+    )
+
+
+def texts(value: str | list[Any], field: str) -> tuple[str, ...]:
+    """One text or a list of texts, none empty, each of bounded size."""
+    if isinstance(value, list) and not value:
+        raise InvalidField("expected at least one text", field)
+    entries = [(field, value)] if isinstance(value, str) else [(f"{field}[{i}]", item) for i, item in enumerate(value)]
+    for path, text in entries:
+        if not isinstance(text, str):
+            raise InvalidField(f"expected a string, got {json_type(text)}", path)
+        if not text:
+            raise InvalidField("expected a text that is not empty", path)
+        if len(text.encode()) > EMBED_INPUT_MAX_BYTES:
+            raise InvalidField(f"at most {EMBED_INPUT_MAX_BYTES} bytes are taken", path)
+    return tuple(cast(str, text) for _, text in entries)
+
+
+def _check_pairs(values: dict[str, Any]) -> None:
+    if "max_tokens" in values and "max_completion_tokens" in values:
+        raise InvalidField("send either `max_tokens` or `max_completion_tokens`, not both", "max_completion_tokens")
+    if values.get("top_logprobs") and not values.get("logprobs"):
+        raise InvalidField("`top_logprobs` needs `logprobs: true`", "top_logprobs")
+    if values.get("stream_options") and not values.get("stream"):
+        raise InvalidField("`stream_options` needs `stream: true`", "stream_options")
+    if "tool_choice" in values and "tools" not in values and values["tool_choice"] not in ("none", "auto"):
+        raise InvalidField("`tool_choice` needs `tools`", "tool_choice")
+
+
+def _sampling(values: dict[str, Any]) -> Sampling:
+    return Sampling(
+        temperature=values.get("temperature"),
+        top_p=values.get("top_p"),
+        top_k=values.get("top_k"),
+        frequency_penalty=values.get("frequency_penalty"),
+        presence_penalty=values.get("presence_penalty"),
+        repetition_penalty=values.get("repetition_penalty"),
+        seed=values.get("seed"),
+        stop=_stop(values.get("stop", [])),
+        logit_bias=_logit_bias(values.get("logit_bias", {})),
+    )
+
+
+def _stop(value: str | list[Any]) -> tuple[str, ...]:
+    entries = [value] if isinstance(value, str) else value
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, str):
+            raise InvalidField(f"expected a string, got {json_type(entry)}", f"stop[{index}]")
+        if len(entry.encode()) > STOP_MAX_BYTES:
+            raise InvalidField(f"at most {STOP_MAX_BYTES} bytes are taken", f"stop[{index}]")
+    return tuple(entry for entry in entries if entry)
+
+
+def _logit_bias(value: dict[str, Any]) -> dict[int, float]:
+    biases: dict[int, float] = {}
+    for key, bias in value.items():
+        path = f"logit_bias.{key[:32]}"
+        if not (key.isascii() and key.isdigit() and len(key) <= 10 and int(key) <= TOKEN_ID_MAX):
+            raise InvalidField("expected a token id as the key; tokenization gives them", path)
+        if isinstance(bias, bool) or not isinstance(bias, int | float):
+            raise InvalidField(f"expected a number, got {json_type(bias)}", path)
+        if not -100 <= bias <= 100:
+            raise InvalidField(f"expected a number from -100 to 100, got {bias}", path)
+        biases[int(key)] = float(bias)
+    return biases
+
+
+def _messages(entries: list[Any]) -> tuple[Message, ...]:
+    if not entries:
+        raise InvalidField("expected at least one message", "messages")
+    return tuple(_message(entry, f"messages[{index}]") for index, entry in enumerate(entries))
+
+
+def _message(entry: Any, path: str) -> Message:
+    if not isinstance(entry, dict):
+        raise InvalidField(f"expected an object, got {json_type(entry)}", path)
+    values, _ = read(_MESSAGE, entry, f"{path}.")
+    role = _ROLES.get(values["role"])
+    if role is None:
+        raise InvalidField(f"expected one of {', '.join(_ROLES)}, got `{values['role'][:64]}`", f"{path}.role")
+    calls = _tool_calls(values, path)
+    content = values.get("content")
+    if content is None and role != "assistant":
+        raise MissingField(f"{path}.content")
+    return Message(
+        role=role,
+        content=_parts(content, f"{path}.content") if isinstance(content, list) else content,
+        name=values.get("name"),
+        tool_calls=calls,
+        tool_call_id=values.get("tool_call_id"),
+    )
+
+
+def _parts(entries: list[Any], path: str) -> tuple[Part, ...]:
+    if len(entries) > PARTS_MAX:
+        raise InvalidField(f"at most {PARTS_MAX} parts are taken, got {len(entries)}", path)
+    return tuple(_part(entry, f"{path}[{index}]") for index, entry in enumerate(entries))
+
+
+def _part(entry: Any, path: str) -> Part:
+    if not isinstance(entry, dict):
+        raise InvalidField(f"expected an object, got {json_type(entry)}", path)
+    match entry.get("type"):
+        case "text":
+            if not isinstance(entry.get("text"), str):
+                raise InvalidField("expected a string", f"{path}.text")
+            return TextPart(entry["text"])
+        case "image_url":
+            return _image(entry.get("image_url"), f"{path}.image_url")
+        case "video_url" | "input_audio" | "file" as kind:
+            raise UnsupportedInput(f"the model does not take `{kind}` parts", f"{path}.type")
+        case other:
+            raise InvalidField(f"expected `text` or `image_url`, got {_shown(other)}", f"{path}.type")
+
+
+def _image(value: Any, path: str) -> ImagePart:
+    image = {"url": value} if isinstance(value, str) else value
+    if not isinstance(image, dict) or not isinstance(image.get("url"), str):
+        raise InvalidField("expected an object with a `url`", path)
+    detail = image.get("detail")
+    return ImagePart(image["url"], detail if isinstance(detail, str) else "auto")
+
+
+def _tool_calls(values: dict[str, Any], path: str) -> tuple[ToolCall, ...]:
+    if "function_call" in values:
+        return (_tool_call({"id": "", "function": values["function_call"]}, f"{path}.function_call"),)
+    entries = values.get("tool_calls", [])
+    return tuple(_tool_call(entry, f"{path}.tool_calls[{index}]") for index, entry in enumerate(entries))
+
+
+def _tool_call(entry: Any, path: str) -> ToolCall:
+    function = entry.get("function") if isinstance(entry, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise InvalidField("expected an object with `function.name`", path)
+    arguments = function.get("arguments", "")
+    call_id = entry.get("id") or ""
+    if not isinstance(arguments, str) or not isinstance(call_id, str):
+        raise InvalidField("expected `id` and `function.arguments` to be strings", path)
+    return ToolCall(call_id, function["name"], arguments)
+
+
+def _tools(entries: list[Any]) -> tuple[Tool, ...]:
+    tools = []
+    for index, entry in enumerate(entries):
+        path = f"tools[{index}]"
+        if not isinstance(entry, dict) or entry.get("type", "function") != "function":
+            raise InvalidField("expected an object of type `function`", f"{path}.type")
+        if not isinstance(entry.get("function"), dict):
+            raise MissingField(f"{path}.function")
+        tools.append(_function(entry["function"], f"{path}.function"))
+    return tuple(tools)
+
+
+def _functions(entries: list[Any]) -> tuple[Tool, ...]:
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise InvalidField(f"expected an object, got {json_type(entry)}", f"functions[{index}]")
+    return tuple(_function(entry, f"functions[{index}]") for index, entry in enumerate(entries))
+
+
+def _function(entry: dict[str, Any], path: str) -> Tool:
+    values, _ = read(_FUNCTION, entry, f"{path}.")
+    if len(json.dumps(entry)) > TOOL_MAX_BYTES:
+        raise InvalidField(f"at most {TOOL_MAX_BYTES} bytes are taken for one function", path)
+    return Tool(values["name"], values.get("description", ""), values.get("parameters", {}))
+
+
+def _choice(value: Any, field: str) -> ToolChoice:
+    if value is None:
+        return ToolChoice()
+    if isinstance(value, str):
+        if value not in ("auto", "none", "required"):
+            raise InvalidField(f"expected auto, none or required, got `{value[:64]}`", field)
+        return ToolChoice(cast(Literal["auto", "none", "required"], value))
+    function = value.get("function", value)
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise InvalidField("expected an object that names a function", field)
+    return ToolChoice("named", function["name"])
+
+
+def _response_format(value: dict[str, Any] | None) -> ResponseFormat:
+    if value is None:
+        return ResponseFormat()
+    match value.get("type"):
+        case "text":
+            return ResponseFormat()
+        case "json_object":
+            return ResponseFormat("json_object")
+        case "json_schema":
+            return ResponseFormat("json_schema", _schema(value.get("json_schema")))
+        case other:
+            raise InvalidField(
+                f"expected text, json_object or json_schema, got {_shown(other)}", "response_format.type"
+            )
+
+
+def _schema(value: Any) -> dict[str, Any]:
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if not isinstance(schema, dict):
+        raise InvalidField("expected an object with a `schema` object", "response_format.json_schema")
+    return schema
+
+
+def _shown(value: Any) -> str:
+    return f"`{value[:64]}`" if isinstance(value, str) else json_type(value)
