@@ -1,0 +1,103 @@
+"""API keys: made, listed, revoked. The secret exists once, in the hand of whoever made the key."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from arkway.core import ids
+from arkway.core.errors import InvalidField
+
+PREFIX = "ark-"
+SECRET_LETTERS = 43  # of 62: 256 bits
+NAME_MAX_CHARACTERS = 128
+
+_ALPHABET = string.ascii_letters + string.digits
+
+
+class KeyInfo(msgspec.Struct, frozen=True):
+    """What may be shown of a key. ``endpoints`` empty = all of the project; times are epoch seconds."""
+
+    id: str
+    account: str
+    project: str
+    name: str
+    last4: str
+    endpoints: tuple[str, ...]
+    created_at: int
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    last_used_at: int | None = None
+
+    def status(self, now_s: int) -> Literal["active", "expired", "revoked"]:
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= now_s else "active"
+
+
+class KeyTable(Protocol):
+    """Where keys are kept."""
+
+    def insert(self, row: Mapping[str, Any], digest: bytes) -> None: ...
+
+    def rows(self, account: str, project: str) -> Sequence[Mapping[str, Any]]: ...
+
+    def revoke(self, account: str, project: str, key_id: str, now_s: int) -> bool: ...
+
+
+class Keys:
+    """The commands on the keys of one project. ``digest`` turns a secret into what is stored of it."""
+
+    def __init__(
+        self,
+        table: KeyTable,
+        digest: Callable[[str], bytes],
+        account: str = "default",
+        project: str = "default",
+    ) -> None:
+        self._table, self._digest = table, digest
+        self._account, self._project = account, project
+
+    def create(
+        self,
+        name: str,
+        now_s: int,
+        endpoints: Sequence[str] = (),
+        expires_at: int | None = None,
+    ) -> tuple[KeyInfo, str]:
+        """A new key and its secret. Raises InvalidField for an unusable name or an expiry that has passed."""
+        if not name or len(name) > NAME_MAX_CHARACTERS or not name.isprintable():
+            raise InvalidField(f"a key's name has 1 to {NAME_MAX_CHARACTERS} printable characters", "name")
+        if expires_at is not None and expires_at <= now_s:
+            raise InvalidField("the key would have expired before it is made; choose a later time", "expires_at")
+        secret = new_secret()
+        key = KeyInfo(
+            id=ids.key_id(secrets.token_bytes(16)),
+            account=self._account,
+            project=self._project,
+            name=name,
+            last4=secret[-4:],
+            endpoints=tuple(dict.fromkeys(endpoints)),
+            created_at=now_s,
+            expires_at=expires_at,
+        )
+        self._table.insert(msgspec.structs.asdict(key), self._digest(secret))
+        return key, secret
+
+    def list(self) -> tuple[KeyInfo, ...]:
+        """Every key of the project, revoked and expired ones too, oldest first."""
+        return tuple(msgspec.convert(row, KeyInfo) for row in self._table.rows(self._account, self._project))
+
+    def revoke(self, key_id: str, now_s: int) -> None:
+        """Effective in running servers within two seconds. Raises InvalidField when there is no such key."""
+        if not self._table.revoke(self._account, self._project, key_id, now_s):
+            raise InvalidField(f"there is no API key `{key_id[:64]}`; `arkway keys list` shows all of them", "id")
+
+
+def new_secret() -> str:
+    """``ark-`` and 43 letters and digits from the system's random source."""
+    return PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(SECRET_LETTERS))

@@ -1,0 +1,67 @@
+"""What the commands on keys, endpoints and usage share: the database of this data directory, opened directly.
+
+Works beside a running server, which notices changes within two seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from arkway.stores.sqlite import SqliteStore
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@contextmanager
+def opened(ctx: click.Context) -> Iterator[SqliteStore]:
+    """The database of the data directory in force; errors of the tree become sentences."""
+    from arkway.cli.context import settings
+    from arkway.core.errors import ArkwayError
+    from arkway.stores.home import database_path
+    from arkway.stores.sqlite import SqliteStore
+
+    try:
+        with SqliteStore(database_path(settings(ctx).home)) as store:
+            yield store
+    except ArkwayError as error:
+        raise click.ClickException(error.message) from error
+
+
+def now_s() -> int:
+    import time
+
+    return int(time.time())
+
+
+def echo_json(document: Any) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.encode(document))
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int = 99) -> None:
+    """Never folds a column: ids are there to be copied. ``numbers_from``: the first column that holds numbers."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, title in enumerate(titles):
+        table.add_column(title, justify="right" if place >= numbers_from else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console()
+    needed = console.measure(table, options=console.options.update(width=1000)).maximum
+    Console(width=max(needed, console.width)).print(table)
+
+
+def moment(epoch_s: int | None) -> str:
+    """UTC, to the minute; empty for None."""
+    import time
+
+    return "" if epoch_s is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(epoch_s))

@@ -1,0 +1,102 @@
+"""Reading the journal a dead process left behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from arkway.core.chat import Usage
+from arkway.core.errors import Misconfigured
+from arkway.ports import Attempt, Settlement
+from arkway.stores.framing import BadLine, Opened, Record, Settled, Spent, is_torn, unframed
+from arkway.stores.segment import segment_numbers, segment_path, sync_directory
+
+log = logging.getLogger("arkway.journal")
+
+
+def interrupted(directory: Path, now_ms: int) -> list[Settled]:
+    """The missing ends of attempts that a dead process left open, each at its last checkpoint.
+
+    Cuts off a torn tail of the last segment (a copy stays beside it, ending in ``.torn``). Raises Misconfigured on
+    damage anywhere else.
+    """
+    spent: dict[str, Spent] = {}
+    opened: dict[str, Attempt] = {}
+    for record in _records(directory):
+        match record:
+            case Opened(attempt):
+                opened[attempt.id] = attempt
+            case Spent(attempt_id) if attempt_id in opened:
+                spent[attempt_id] = record
+            case Settled(attempt_id):
+                opened.pop(attempt_id, None)
+                spent.pop(attempt_id, None)
+            case _:
+                pass
+    return [_ending(attempt, spent.get(attempt.id), now_ms) for attempt in opened.values()]
+
+
+def _ending(attempt: Attempt, spent: Spent | None, now_ms: int) -> Settled:
+    usage = Usage(
+        prompt_tokens=spent.prompt_tokens if spent else 0,
+        completion_tokens=spent.completion_tokens if spent else 0,
+        provenance="counted",
+    )
+    return Settled(attempt.id, Settlement("interrupted", usage, max(now_ms, attempt.opened_ms)))
+
+
+def _records(directory: Path) -> Iterator[Record]:
+    numbers = segment_numbers(directory)
+    for number in numbers:
+        path = segment_path(directory, number)
+        records, good_bytes = read_segment(path, is_last=number == numbers[-1])
+        if good_bytes < path.stat().st_size:
+            _cut(path, good_bytes)
+        yield from records
+
+
+def read_segment(path: Path, *, is_last: bool) -> tuple[list[Record], int]:
+    """Every record of the file, and the octets they take. Raises Misconfigured on anything but a torn tail."""
+    data = path.read_bytes()
+    records: list[Record] = []
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start)
+        try:
+            if end < 0:
+                raise BadLine("the last line is cut off")
+            records.append(unframed(data[start:end]))
+        except BadLine as error:
+            if is_last and is_torn(data[start:]):
+                break
+            raise Misconfigured(_damage(path, start, len(records) + 1, str(error))) from error
+        start = end + 1
+    return records, start
+
+
+def _damage(path: Path, offset: int, line: int, reason: str) -> str:
+    return (
+        f"the journal file {path} is damaged at byte {offset} (line {line}): {reason}. Nothing was changed. Restore "
+        f"the file from a backup, or accept the loss of that line's call with: sed -i.damaged '{line}d' {path}"
+    )
+
+
+def _cut(path: Path, good_bytes: int) -> None:
+    """Shorten the file durably, so that the next segment can never be newer on disk than this cut."""
+    data = path.read_bytes()
+    with open(path.with_name(path.name + ".torn"), "wb", opener=_private) as copy:
+        copy.write(data[good_bytes:])
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.ftruncate(fd, good_bytes)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    sync_directory(path.parent)
+    log.warning("cut a half-written line of %d bytes off %s", len(data) - good_bytes, path)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from arkway.core.chat import Usage
+from arkway.ports import Attempt, Settlement
+from arkway.stores.sqlite import SqliteStore
+
+MakeAttempt = Callable[..., Attempt]
+MakeSettlement = Callable[..., Settlement]
+
+
+@pytest.fixture
+def make_attempt() -> MakeAttempt:
+    def make(number: int = 1, *, opened_ms: int = 1_750_000_000_000, key_id: str = "key-one") -> Attempt:
+        return Attempt(
+            id=f"attempt-{number:08d}",
+            request_id=f"02{number:051d}",
+            account="default",
+            project="default",
+            key_id=key_id,
+            endpoint_id="ep-20250101000000-abcde",
+            model="small",
+            dialect="v3",
+            operation="chat",
+            opened_ms=opened_ms,
+            estimate_tokens=100,
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_settlement() -> MakeSettlement:
+    def make(prompt: int = 3, completion: int = 5, error: str = "") -> Settlement:
+        return Settlement("done", Usage(prompt, completion), 1_750_000_000_500, 20, 500, error)
+
+    return make
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    with SqliteStore(tmp_path / "arkway.db", poll_s=0.05) as opened:
+        yield opened
