@@ -31,7 +31,8 @@ from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeR
 from arkway.core.errors import ContextTooLong
 from arkway.core.events import Delta, Event, Finished, Progress, UsageReport
 from arkway.core.model import Deployment, Endpoint, ModelCard, ParameterRange
-from arkway.ports import Attempt, Backend, Ledger, Settlement
+from arkway.http.asgi import Limits
+from arkway.ports import Attempt, Backend, Ledger, Observer, Settlement
 
 API_KEY = "ark-testing-only-0000000000000000000000000000"
 ENDPOINT_ID = "ep-20240701000000-tests"
@@ -234,6 +235,8 @@ def running_server(
     settings: Mapping[str, Any] | None = None,
     keys: Mapping[str, Caller] | None = None,
     endpoints: Iterable[Endpoint] = (),
+    observers: Iterable[Observer] = (),
+    limits: Limits | None = None,
     port: int = 0,
 ) -> Generator[RunningServer]:
     """A real server with a scripted backend, on a free loopback port, in a thread; stopped at the end of the block."""
@@ -241,7 +244,10 @@ def running_server(
     chosen = ledger if ledger is not None else MemoryLedger()
     tree = {"home": "/nonexistent", "server": {"port": port}, **(settings or {})}
     config = load(environ={}, overrides=tree)
-    app = asgi_app(config, scripted_parts(backend, chosen, keys=keys, endpoints=endpoints))
+    parts = scripted_parts(backend, chosen, keys=keys, endpoints=endpoints)
+    parts.observers = tuple(observers)
+    app = asgi_app(config, parts)
+    app.limits = limits or app.limits
     server = uvicorn.Server(server_config(config, app))
     thread = threading.Thread(target=server.run, name="arkway-testing")
     thread.start()

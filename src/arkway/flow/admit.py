@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from arkway.core.chat import ChatRequest
 from arkway.core.errors import InvalidField, UnsupportedInput, UnsupportedModel
-from arkway.core.model import Capability, Deployment, ModelCard
+from arkway.core.model import Capability, Deployment, ModelCard, ParameterRange
 
 SAMPLED = ("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "repetition_penalty")
 
@@ -59,7 +59,13 @@ def _check_ranges(request: ChatRequest, card: ModelCard) -> None:
         if value is None or known is None:
             continue
         if (known.low is not None and value < known.low) or (known.high is not None and value > known.high):
-            raise InvalidField(f"`{card.served_name}` takes {known.low:g} to {known.high:g}, got {value:g}", name)
+            raise InvalidField(f"`{card.served_name}` takes {_range_text(known)}, got {value:g}", name)
     known_n = card.parameter("n")
     if known_n is not None and known_n.high is not None and request.n > known_n.high:
         raise InvalidField(f"`{card.served_name}` gives at most {known_n.high:g} answers per call", "n")
+
+
+def _range_text(known: ParameterRange) -> str:
+    if known.low is None:
+        return f"at most {known.high:g}"
+    return f"at least {known.low:g}" if known.high is None else f"{known.low:g} to {known.high:g}"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from arkway.core.chat import Usage
 from arkway.core.errors import ArkwayError
-from arkway.core.events import Delta, Event, ToolDelta, UsageReport
+from arkway.core.events import Delta, Event, Progress, ToolDelta, UsageReport
 from arkway.ports import Attempt, Ledger, Outcome, Settlement
 
 CHECKPOINT_TOKENS = 16
@@ -54,6 +54,10 @@ class Meter:
             self._mark()
         elif isinstance(event, UsageReport):
             self._reported = event.usage
+        elif isinstance(event, Progress) and not self._prompt:
+            # The prompt is accepted: from here on it is billed, even if the process dies before the first token.
+            self._prompt = event.total
+            self._ledger.checkpoint(self._attempt.id, self._prompt, 0)
 
     def report(self, usage: Usage) -> None:
         """Final counts for calls that have no events."""
@@ -77,13 +81,18 @@ class Meter:
             self._attempt.id,
             Settlement(
                 outcome=outcome,
-                usage=self.usage(),
+                usage=self._billed(outcome),
                 closed_ms=self._attempt.opened_ms + now_ms - self._started_ms,
                 first_token_ms=self.first_token_ms,
                 duration_ms=now_ms - self._started_ms,
                 error=type(error).__name__ if error is not None else "",
             ),
         )
+
+    def _billed(self, outcome: Outcome) -> Usage:
+        # A failure of ours before the first token costs nothing (the billing rule, docs/ledger.md).
+        unserved = outcome in ("upstream_error", "refused") and not self._deltas
+        return Usage(provenance="counted") if unserved else self.usage()
 
     def _mark(self) -> None:
         now_ms = self._clock_ms()

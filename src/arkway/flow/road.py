@@ -5,9 +5,8 @@ The database, the disk (but for the journal's one ``write()``) and the clock's w
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, contextmanager
 from time import monotonic_ns
 
 import msgspec
@@ -21,6 +20,7 @@ from arkway.core.model import Deployment
 from arkway.core.raw import RawRequest
 from arkway.flow import admit
 from arkway.flow.meter import Meter
+from arkway.flow.patience import Patience
 from arkway.flow.route import Router
 from arkway.ports import Attempt, Backend, Embedder, Ledger, Outcome, Tokenizer
 
@@ -78,16 +78,15 @@ class ChatCall:
     async def events(self, backend: Backend, deadlines: Deadlines) -> AsyncGenerator[Event, None]:
         """The backend's events, counted; the ledger is settled before the iteration ends, however it ends."""
         with _settled(self.meter):
-            loop = asyncio.get_running_loop()
-            end = loop.time() + deadlines.total_s
-            patience_s = deadlines.first_event_s
             whole = Completeness()
+            limit_s = deadlines.first_event_s
             async with aclosing(backend.chat(self.deployment, self.request, self._call)) as source:
-                while (event := await _next(source, min(loop.time() + patience_s, end))) is not None:
-                    patience_s = deadlines.next_event_s
-                    self.meter.observe(event)
-                    whole.add(event)
-                    yield event
+                with _patience(deadlines.total_s) as patience:
+                    while (event := await patience.wait(anext(source, None), limit_s)) is not None:
+                        limit_s = deadlines.next_event_s
+                        self.meter.observe(event)
+                        whole.add(event)
+                        yield event
             if not whole.reached():
                 raise BackendFailed("the model's answer broke off before its end")
 
@@ -142,9 +141,10 @@ class Road:
         deployment = self._router.deployment(origin.caller, request.asked, names=origin.names)
         admit.capable(deployment, "embeddings", request.asked)
         meter = self._meter(origin, deployment)
-        with _settled(meter):
-            async with _until(asyncio.get_running_loop().time() + self.deadlines.first_event_s):
-                reply = await self._embedders[deployment.backend].embed(deployment, request, origin.call())
+        work = self._embedders[deployment.backend].embed(deployment, request, origin.call())
+        limit_s = self.deadlines.first_event_s
+        with _settled(meter), _patience(limit_s) as patience:
+            reply = await patience.wait(work, limit_s)
             meter.report(reply.usage)
         return reply, origin.tag(deployment), deployment
 
@@ -155,9 +155,10 @@ class Road:
         deployment = self._router.deployment(origin.caller, request.asked, names=origin.names)
         admit.capable(deployment, "tokenization", request.asked)
         meter = self._meter(origin, deployment)
-        with _settled(meter):
-            async with _until(asyncio.get_running_loop().time() + self.deadlines.first_event_s):
-                reply = await self._tokenizers[deployment.backend].tokenize(deployment, request, origin.call())
+        work = self._tokenizers[deployment.backend].tokenize(deployment, request, origin.call())
+        limit_s = self.deadlines.first_event_s
+        with _settled(meter), _patience(limit_s) as patience:
+            reply = await patience.wait(work, limit_s)
             meter.report(Usage(provenance="counted"))
         return reply, origin.tag(deployment), deployment
 
@@ -184,16 +185,13 @@ def _settled(meter: Meter) -> Generator[None]:
         meter.settle(outcome, failure)
 
 
-async def _next(source: AsyncGenerator[Event, None], deadline: float) -> Event | None:
-    """The next event, or None at the end. Raises BackendTimeout at the deadline (event-loop time)."""
-    async with _until(deadline):
-        return await anext(source, None)
-
-
-@asynccontextmanager
-async def _until(deadline: float) -> AsyncGenerator[None, None]:
+@contextmanager
+def _patience(total_s: float) -> Generator[Patience]:
+    """Deadlines for a backend's steps. Raises BackendTimeout in place of TimeoutError."""
+    patience = Patience(total_s)
     try:
-        async with asyncio.timeout_at(deadline):
-            yield
+        yield patience
     except TimeoutError:
         raise BackendTimeout("the model did not answer in time") from None
+    finally:
+        patience.close()

@@ -7,20 +7,31 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import time_ns
 from typing import Any
 
+import msgspec
+
 from arkway.core.errors import ArkwayError, HeadTooLarge, RequestTimeout, TooLarge
 from arkway.core.ids import REQUEST_ID_ENTROPY_BYTES, request_id
 from arkway.core.raw import ClientGone, RawRequest
+from arkway.flow.patience import Patience
 from arkway.http.serve import Server
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-HEADER_COUNT_MAX = 100
-HEADER_BYTES_MAX = 32 * 1024
-TARGET_BYTES_MAX = 8 * 1024
-BODY_DEADLINE_S = 120.0
-WRITE_STALL_S = 30.0
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one request may take: header fields and their bytes, the target's bytes, and patience in seconds.
+
+    ``body_s``: until the whole body is here. ``write_stall_s``: how long one write may wait for a client that does not
+    read.
+    """
+
+    header_count: int = 100
+    header_bytes: int = 32 * 1024
+    target_bytes: int = 8 * 1024
+    body_s: float = 120.0
+    write_stall_s: float = 30.0
 
 
 class AsgiApp:
@@ -35,11 +46,13 @@ class AsgiApp:
         startup: Callable[[], Awaitable[None]],
         shutdown: Callable[[], Awaitable[None]],
         entropy: Callable[[int], bytes],
+        limits: Limits = Limits(),  # noqa: B008
     ) -> None:
         self._server = server
         self._startup = startup
         self._shutdown = shutdown
         self._entropy = entropy
+        self.limits = limits
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -48,14 +61,13 @@ class AsgiApp:
             await self._lifespan(receive, send)
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
-        exchange = Exchange(receive, send)
+        exchange = Exchange(receive, send, self.limits)
         raw = self._raw(scope, exchange)
         try:
-            if problem := _oversized(scope):
-                raise problem
-            await self._server.handle(raw, exchange)
-        except ArkwayError as error:
-            await self._server.refuse(raw, exchange, error)
+            if problem := _oversized(scope, self.limits):
+                await self._server.refuse(raw, exchange, problem)
+            else:
+                await self._server.handle(raw, exchange)
         except ClientGone:
             pass
         except asyncio.CancelledError:
@@ -104,12 +116,14 @@ class Exchange:
     it, every upstream stream of a client that left would run on.
     """
 
-    __slots__ = ("_receive", "_send", "_watcher", "gone")
+    __slots__ = ("_limits", "_patience", "_receive", "_send", "_watcher", "gone")
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, limits: Limits) -> None:
         self._receive = receive
         self._send = send
+        self._limits = limits
         self._watcher: asyncio.Task[None] | None = None
+        self._patience = Patience()
         self.gone = False
 
     async def body(self, limit_bytes: int) -> bytes:
@@ -117,7 +131,7 @@ class Exchange:
         pieces: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(BODY_DEADLINE_S):
+            async with asyncio.timeout(self._limits.body_s):
                 while True:
                     message = await self._receive()
                     if message["type"] == "http.disconnect":
@@ -130,7 +144,7 @@ class Exchange:
                     if not message.get("more_body"):
                         break
         except TimeoutError:
-            raise RequestTimeout(f"the request body did not arrive within {BODY_DEADLINE_S:g} seconds") from None
+            raise RequestTimeout(f"the request body did not arrive within {self._limits.body_s:g} seconds") from None
         self._watch()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -150,6 +164,7 @@ class Exchange:
         await self._put({"type": "http.response.body", "body": b""})
 
     def unwatch(self) -> None:
+        self._patience.close()
         if self._watcher is not None:
             self._watcher.cancel()
 
@@ -157,9 +172,12 @@ class Exchange:
         if self.gone:
             raise ClientGone
         try:
-            async with asyncio.timeout(WRITE_STALL_S):
-                await self._send(message)
-        except (TimeoutError, OSError):
+            await self._patience.wait(self._send(message), self._limits.write_stall_s)
+        except TimeoutError:
+            self.gone = True
+            _abort(self._send)
+            raise ClientGone from None
+        except OSError:
             raise ClientGone from None
 
     def _watch(self) -> None:
@@ -170,16 +188,27 @@ class Exchange:
     async def _wait_for_leave(self, served: asyncio.Task[Any]) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
-        served.cancel()
+        if not self.gone:
+            self.gone = True
+            served.cancel()
 
 
-def _oversized(scope: Message) -> HeadTooLarge | None:
+def _oversized(scope: Message, limits: Limits) -> HeadTooLarge | None:
     headers = scope["headers"]
-    if len(headers) > HEADER_COUNT_MAX:
-        return HeadTooLarge(f"at most {HEADER_COUNT_MAX} header fields are taken, got {len(headers)}")
-    if sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES_MAX:
-        return HeadTooLarge(f"the headers are larger than {HEADER_BYTES_MAX} bytes")
-    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > TARGET_BYTES_MAX:
-        return HeadTooLarge(f"the request line is larger than {TARGET_BYTES_MAX} bytes")
+    if len(headers) > limits.header_count:
+        return HeadTooLarge(f"at most {limits.header_count} header fields are taken, got {len(headers)}")
+    if sum(len(name) + len(value) for name, value in headers) > limits.header_bytes:
+        return HeadTooLarge(f"the headers are larger than {limits.header_bytes} bytes")
+    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > limits.target_bytes:
+        return HeadTooLarge(f"the request line is larger than {limits.target_bytes} bytes")
     return None
+
+
+def _abort(send: Send) -> None:
+    """Drops the connection of a client that does not read: closing would wait for ever for its buffer to drain.
+
+    ASGI has no word for this, so uvicorn's own transport is asked where there is one.
+    """
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    if transport is not None:
+        transport.abort()

@@ -55,8 +55,10 @@ class Pulse:
         while self._beats:
             await asyncio.sleep(min(TICK_S, self._every_s))
             due_s = monotonic() - self._every_s
-            for beat in [b for b in self._beats if b.last_s <= due_s and not b.busy]:
-                await self._send(beat)
+            for beat in [b for b in self._beats if b.last_s <= due_s]:
+                # Sending to an earlier one may have taken a while: this one may have spoken or ended meanwhile.
+                if beat in self._beats and beat.last_s <= due_s and not beat.busy:
+                    await self._send(beat)
 
     async def _send(self, beat: Beat) -> None:
         # A stream that cannot take a heartbeat is being watched by its own task, which will notice.

@@ -13,7 +13,15 @@ from time import monotonic
 
 from arkway.core.caller import Caller
 from arkway.core.chat import Usage
-from arkway.core.errors import ArkwayError, BackendFailed, InternalError, UnsupportedEncoding
+from arkway.core.errors import (
+    ArkwayError,
+    BackendFailed,
+    CallerError,
+    InternalError,
+    Refused,
+    TooLarge,
+    UnsupportedEncoding,
+)
 from arkway.core.events import Event
 from arkway.core.model import Deployment
 from arkway.core.raw import ClientGone, RawRequest, Writer
@@ -43,6 +51,7 @@ class Visit:
         "error",
         "first_token_s",
         "raw",
+        "settled",
         "started_s",
         "status",
         "stream",
@@ -56,6 +65,7 @@ class Visit:
         self.deployment: Deployment | None = None
         self.usage = Usage()
         self.first_token_s = -1.0
+        self.settled: Outcome | None = None
         self.status = 0
         self.error = ""
         self.stream = False
@@ -128,17 +138,24 @@ class Server:
             origin = Origin(raw, visit.caller, route.dialect, route.operation, route.dialect in self._surface.named)
             await self._operations[route.operation](visit, origin, body, writer)
             outcome = "done" if not visit.error else "upstream_error"
-        except ArkwayError as error:
-            outcome = "refused"
-            visit.error = type(error).__name__
-            visit.status = visit.dialect.encode_error(error, raw.request_id).status
+        except ClientGone:
+            raise
+        except Exception as error:
+            failure = error if isinstance(error, ArkwayError) else InternalError()
+            outcome = "refused" if isinstance(failure, CallerError | Refused) else "upstream_error"
+            visit.error = type(failure).__name__
+            visit.status = visit.dialect.encode_error(failure, raw.request_id).status
             raise
         finally:
-            self._observer.ended(_record(visit, route, outcome))
+            # Where the ledger has settled the call, its word is the outcome: log and ledger never disagree.
+            self._observer.ended(_record(visit, route, visit.settled or outcome))
 
     async def _body(self, raw: RawRequest, route: Route) -> bytes:
         if encoding := raw.header("content-encoding"):
             raise UnsupportedEncoding(encoding)
+        length = raw.header("content-length")
+        if route.body_max_bytes and length.isdecimal() and int(length) > route.body_max_bytes:
+            raise TooLarge(route.body_max_bytes)
         return await raw.receive(route.body_max_bytes) if route.body_max_bytes else b""
 
     async def _refuse(self, visit: Visit, writer: Writer, error: ArkwayError) -> None:
@@ -184,6 +201,7 @@ class Server:
                 reply = await self._road.reply(call)
                 await self._reply(visit, writer, visit.dialect.encode_chat(reply, request, call.tag))
         finally:
+            visit.settled = call.meter.outcome
             visit.usage = call.meter.usage()
             visit.first_token_s = call.meter.first_token_ms / 1000
 

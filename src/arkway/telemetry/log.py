@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TextIO
 
 import orjson
 
+from arkway.core.errors import ArkwayError
 from arkway.ports import CallRecord, Observer
 
 FIELDS = (
@@ -41,8 +44,8 @@ class JsonFormatter(logging.Formatter):
             "message": redacted(record.getMessage()),
         }
         entry |= {name: record.__dict__[name] for name in FIELDS if name in record.__dict__}
-        if record.exc_info:
-            entry["exception"] = redacted(self.formatException(record.exc_info))
+        if record.exc_info and record.exc_info[1] is not None:
+            entry["exception"] = redacted("".join(_told(record.exc_info[1])))
         return orjson.dumps(entry, default=str).decode()
 
 
@@ -85,6 +88,19 @@ def to_stream(level: str, stream: TextIO = sys.stderr) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def _told(error: BaseException) -> Iterator[str]:
+    """A failure as frames and class names, the first cause first.
+
+    The words of a library's exception may quote what it was given, a prompt among it; ours and the system's do not.
+    """
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        yield from _told(cause)
+    yield from traceback.format_tb(error.__traceback__)
+    words = f": {error}" if isinstance(error, ArkwayError | OSError) else ""
+    yield f"{type(error).__module__}.{type(error).__qualname__}{words}\n"
 
 
 def _extra(record: CallRecord) -> dict[str, object]:

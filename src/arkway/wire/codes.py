@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import msgspec
 
-from arkway.core.errors import ArkwayError, CallerError, MethodNotAllowed, Misconfigured, QuotaExhausted, Refused
+from arkway.core.errors import (
+    ArkwayError,
+    CallerError,
+    MethodNotAllowed,
+    Misconfigured,
+    QuotaExhausted,
+    Refused,
+    RequestTimeout,
+)
 from arkway.core.raw import ErrorReply
 
 FINAL = (CallerError, QuotaExhausted, Misconfigured)
@@ -29,15 +38,18 @@ def error_reply(codes: Mapping[type[ArkwayError], Code], error: ArkwayError, bod
     """The whole HTTP answer for an error before the stream.
 
     ``Retry-After`` where a time is known, ``x-should-retry: false`` where trying again cannot help, ``Allow`` where
-    another method would do.
+    another method would do, and the connection's end where the rest of a body that was too slow may still come
+    (RFC 9110, 15.5.9).
     """
     headers: list[tuple[str, str]] = []
     if isinstance(error, Refused) and error.retry_after_s is not None:
-        headers.append(("retry-after", str(max(1, round(error.retry_after_s)))))
+        headers.append(("retry-after", str(max(1, math.ceil(error.retry_after_s)))))
     if isinstance(error, FINAL):
         headers.append(("x-should-retry", "false"))
     if isinstance(error, MethodNotAllowed):
         headers.append(("allow", ", ".join(error.allowed)))
+    if isinstance(error, RequestTimeout):
+        headers.append(("connection", "close"))
     return ErrorReply(code_of(codes, error).status, body, tuple(headers))
 
 

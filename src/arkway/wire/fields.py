@@ -38,7 +38,8 @@ class Field:
     """One field: its name on the wire, JSON type, inclusive range, limits, and what it does here.
 
     ``honoured`` fields are read; ``ignored`` ones are accepted without effect and reported as such; ``refused`` ones
-    are an error wherever they appear, because accepting them would be unsafe.
+    are an error wherever they appear, because accepting them would be unsafe. ``plain`` strings are names, which go
+    into databases and C strings: no NUL.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Field:
     max_bytes: int | None = None
     max_items: int | None = None
     choices: tuple[str, ...] = ()
+    plain: bool = False
     default: str = ""
     effect: Effect = "honoured"
 
@@ -75,6 +77,8 @@ class Field:
             raise InvalidField(f"expected {self.range_text()}, got {value}", path)
 
     def _check_text(self, value: str, path: str) -> None:
+        if self.plain and "\0" in value:
+            raise InvalidField("a name cannot hold the character NUL", path)
         if self.choices and value not in self.choices:
             raise InvalidField(f"expected one of {', '.join(self.choices)}, got `{value[:64]}`", path)
         if self.max_bytes is not None and len(value) * 4 > self.max_bytes and len(value.encode()) > self.max_bytes:
@@ -88,7 +92,7 @@ class Field:
             return f"at least {self.low:g}"
         if self.low is None:
             return f"at most {self.high:g}"
-        return f"a number from {self.low:g} to {self.high:g}"
+        return f"exactly {self.low:g}" if self.low == self.high else f"a number from {self.low:g} to {self.high:g}"
 
 
 Table = Mapping[str, Field]

@@ -6,7 +6,6 @@ values are bounded here, before they cost anything.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import orjson
@@ -16,8 +15,7 @@ from arkway.core.errors import BadRequest
 DEPTH_MAX = 64
 VALUES_MAX = 200_000
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_NOT_BRACKETS = re.compile(rb"[^\[\]{}]+")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def loads(data: bytes) -> Any:
@@ -51,11 +49,23 @@ def _refuse_bombs(data: bytes) -> None:
     openings = data.count(b"[") + data.count(b"{")
     if openings <= DEPTH_MAX and data.count(b",") <= VALUES_MAX:
         return
-    bare = _STRING.sub(b"", data)
+    bare = _without_strings(data)
     if bare.count(b",") + bare.count(b"[") + bare.count(b"{") > VALUES_MAX:
         raise BadRequest(f"the body holds more than {VALUES_MAX} values")
-    if _depth(_NOT_BRACKETS.sub(b"", bare)) > DEPTH_MAX:
+    if _depth(bare.translate(None, _NOT_BRACKETS)) > DEPTH_MAX:
         raise BadRequest(f"the body is nested deeper than {DEPTH_MAX} levels")
+
+
+def _without_strings(data: bytes) -> bytes:
+    """What stands outside the strings, in time linear in the data whatever it holds (no regular expression).
+
+    Once escapes are gone every quote opens or closes a string. A backslash outside a string may put this view out of
+    step, but the parser refuses the text at that very backslash.
+    """
+    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
+    if plain.count(b'"') > 4 * VALUES_MAX:
+        raise BadRequest(f"the body holds more than {VALUES_MAX} values")
+    return b"".join(plain.split(b'"')[::2])
 
 
 def _depth(brackets: bytes) -> int:

@@ -7,7 +7,7 @@ from arkway.wire.openai_shape.request import CHAT_FIELDS, EMBED_FIELDS, MODEL_MA
 
 CHAT = table(
     *CHAT_FIELDS,
-    Field("model", "string", "the endpoint id, `ep-…`", True, max_bytes=MODEL_MAX_BYTES),
+    Field("model", "string", "the endpoint id, `ep-…`", True, max_bytes=MODEL_MAX_BYTES, plain=True),
     Field("n", "integer", "answers per call: exactly one on v3", low=1, high=1, default="1"),
     Field("repetition_penalty", "number", "1 is none, more lowers repetition", low=0.01, high=10, default="1"),
     Field("top_k", "integer", "draw from the k likeliest tokens; 0 is off", low=0, high=1000, default="0"),
@@ -19,7 +19,7 @@ CHAT = table(
 EMBED = table(*EMBED_FIELDS)
 
 TOKENIZE = table(
-    Field("model", "string", "the endpoint id, `ep-…`", True, max_bytes=MODEL_MAX_BYTES),
+    Field("model", "string", "the endpoint id, `ep-…`", True, max_bytes=MODEL_MAX_BYTES, plain=True),
     Field("text", "string or array", "one text or up to 256", True, max_items=256),
-    Field("user", "string", "your own user's id; not interpreted", max_bytes=NAME_MAX_BYTES),
+    Field("user", "string", "your own user's id; not interpreted", max_bytes=NAME_MAX_BYTES, plain=True),
 )

@@ -8,7 +8,16 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
-from arkway.core.chat import ChatReply, Choice, LogprobEntry, ReplyTag, TokenLogprob, ToolCall, Usage
+from arkway.core.chat import (
+    ChatReply,
+    Choice,
+    FinishReason,
+    LogprobEntry,
+    ReplyTag,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
 from arkway.core.embedding import EmbedReply, EmbedRequest
 
 LOGPROB_MIN = -9999.0
@@ -66,9 +75,14 @@ def tool_call(call: ToolCall) -> dict[str, Any]:
     return {"function": {"arguments": call.arguments, "name": call.name}, "id": call.id, "type": "function"}
 
 
+def finish_reason(reason: FinishReason, *, legacy_functions: bool) -> FinishReason:
+    """How the end is called on the wire: whoever sent ``functions`` knows no ``tool_calls``."""
+    return "function_call" if legacy_functions and reason == "tool_calls" else reason
+
+
 def _choice(choice: Choice, legacy_functions: bool) -> dict[str, Any]:
     return {
-        "finish_reason": choice.finish_reason,
+        "finish_reason": finish_reason(choice.finish_reason, legacy_functions=legacy_functions),
         "index": choice.index,
         "logprobs": None if choice.logprobs is None else logprobs(choice.logprobs),
         "message": _message(choice, legacy_functions),

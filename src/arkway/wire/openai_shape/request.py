@@ -40,7 +40,14 @@ EMBED_INPUT_MAX_BYTES = 64 * 1024
 TOKEN_ID_MAX = 2**31 - 1
 
 CHAT_FIELDS = (
-    Field("model", "string", "the endpoint id, or a model's name where names are on", True, max_bytes=MODEL_MAX_BYTES),
+    Field(
+        "model",
+        "string",
+        "the endpoint id, or a model's name where names are on",
+        True,
+        max_bytes=MODEL_MAX_BYTES,
+        plain=True,
+    ),
     Field("messages", "array", "the conversation so far, the last user message included", True, max_items=MESSAGES_MAX),
     Field("stream", "boolean", "answer as server-sent events", default="false"),
     Field("stream_options", "object", "`include_usage`, `chunk_include_usage`; only with `stream: true`"),
@@ -60,7 +67,7 @@ CHAT_FIELDS = (
     Field("functions", "array", "the older form of `tools`", max_items=TOOLS_MAX),
     Field("function_call", "string or object", "the older form of `tool_choice`"),
     Field("response_format", "object", "`text`, `json_object` or `json_schema`", default="text"),
-    Field("user", "string", "your own user's id; not interpreted", max_bytes=NAME_MAX_BYTES),
+    Field("user", "string", "your own user's id; not interpreted", max_bytes=NAME_MAX_BYTES, plain=True),
     Field("parallel_tool_calls", "boolean", "accepted; one call per answer is made", effect="ignored"),
     Field("service_tier", "any", "accepted without effect", effect="ignored"),
     Field("chat_template", "any", "a template from a request is code from a stranger", effect="refused"),
@@ -74,11 +81,18 @@ STREAM_OPTIONS = table(
 )
 
 EMBED_FIELDS = (
-    Field("model", "string", "the endpoint id, or a model's name where names are on", True, max_bytes=MODEL_MAX_BYTES),
+    Field(
+        "model",
+        "string",
+        "the endpoint id, or a model's name where names are on",
+        True,
+        max_bytes=MODEL_MAX_BYTES,
+        plain=True,
+    ),
     Field("input", "string or array", "one text or up to 256", True, max_items=EMBED_INPUTS_MAX),
     Field("encoding_format", "string", "how vectors are written", choices=("float", "base64"), default="float"),
     Field("dimensions", "integer", "only the model's own number", low=1, high=65536),
-    Field("user", "string", "your own user's id; not interpreted", max_bytes=NAME_MAX_BYTES),
+    Field("user", "string", "your own user's id; not interpreted", max_bytes=NAME_MAX_BYTES, plain=True),
 )
 
 _ROLES: dict[str, Role] = {
@@ -93,14 +107,14 @@ _ROLES: dict[str, Role] = {
 _MESSAGE = table(
     Field("role", "string", "who speaks", True),
     Field("content", "string or array", "text, or parts"),
-    Field("name", "string", "the speaker's name", max_bytes=NAME_MAX_BYTES),
+    Field("name", "string", "the speaker's name", max_bytes=NAME_MAX_BYTES, plain=True),
     Field("tool_calls", "array", "calls the assistant made", max_items=TOOL_CALLS_MAX),
     Field("function_call", "object", "the older form of `tool_calls`"),
-    Field("tool_call_id", "string", "which call a tool message answers", max_bytes=NAME_MAX_BYTES),
+    Field("tool_call_id", "string", "which call a tool message answers", max_bytes=NAME_MAX_BYTES, plain=True),
 )
 
 _FUNCTION = table(
-    Field("name", "string", "the function's name", True, max_bytes=NAME_MAX_BYTES),
+    Field("name", "string", "the function's name", True, max_bytes=NAME_MAX_BYTES, plain=True),
     Field("description", "string", "what it does", max_bytes=TOOL_MAX_BYTES),
     Field("parameters", "object", "its arguments as a JSON Schema"),
 )
@@ -113,6 +127,8 @@ def chat_request(fields: Table, body: dict[str, Any]) -> ChatRequest:
     options = read(STREAM_OPTIONS, values.get("stream_options", {}), "stream_options.")[0]
     legacy = "functions" in values and "tools" not in values
     limit_field = "max_completion_tokens" if "max_completion_tokens" in values else "max_tokens"
+    tools = _functions(values["functions"]) if legacy else _tools(values.get("tools", []))
+    choice_field = "tool_choice" if "tool_choice" in values else "function_call"
     return ChatRequest(
         asked=values["model"],
         messages=_messages(values["messages"]),
@@ -125,10 +141,8 @@ def chat_request(fields: Table, body: dict[str, Any]) -> ChatRequest:
         stream=values.get("stream", False),
         wants_usage=options.get("include_usage", False),
         wants_running_usage=options.get("chunk_include_usage", False),
-        tools=_functions(values["functions"]) if legacy else _tools(values.get("tools", [])),
-        tool_choice=_choice(values.get("function_call"), "function_call")
-        if legacy
-        else _choice(values.get("tool_choice"), "tool_choice"),
+        tools=tools,
+        tool_choice=_choice(values.get(choice_field), tools, choice_field),
         legacy_functions=legacy,
         response_format=_response_format(values.get("response_format")),
         user=values.get("user", ""),
@@ -171,8 +185,6 @@ def _check_pairs(values: dict[str, Any]) -> None:
         raise InvalidField("`top_logprobs` needs `logprobs: true`", "top_logprobs")
     if values.get("stream_options") and not values.get("stream"):
         raise InvalidField("`stream_options` needs `stream: true`", "stream_options")
-    if "tool_choice" in values and "tools" not in values and values["tool_choice"] not in ("none", "auto"):
-        raise InvalidField("`tool_choice` needs `tools`", "tool_choice")
 
 
 def _sampling(values: dict[str, Any]) -> Sampling:
@@ -313,17 +325,25 @@ def _function(entry: dict[str, Any], path: str) -> Tool:
     return Tool(values["name"], values.get("description", ""), values.get("parameters", {}))
 
 
-def _choice(value: Any, field: str) -> ToolChoice:
+def _choice(value: Any, tools: tuple[Tool, ...], field: str) -> ToolChoice:
     if value is None:
         return ToolChoice()
     if isinstance(value, str):
-        if value not in ("auto", "none", "required"):
-            raise InvalidField(f"expected auto, none or required, got `{value[:64]}`", field)
-        return ToolChoice(cast(Literal["auto", "none", "required"], value))
+        return _choice_mode(value, tools, field)
     function = value.get("function", value)
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise InvalidField("expected an object that names a function", field)
+    if all(function["name"] != tool.name for tool in tools):
+        raise InvalidField(f"there is no tool named `{function['name'][:64]}`", field)
     return ToolChoice("named", function["name"])
+
+
+def _choice_mode(value: str, tools: tuple[Tool, ...], field: str) -> ToolChoice:
+    if value not in ("auto", "none", "required"):
+        raise InvalidField(f"expected auto, none or required, got `{value[:64]}`", field)
+    if value == "required" and not tools:
+        raise InvalidField("`required` needs at least one tool", field)
+    return ToolChoice(cast(Literal["auto", "none", "required"], value))
 
 
 def _response_format(value: dict[str, Any] | None) -> ResponseFormat:

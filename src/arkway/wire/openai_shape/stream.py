@@ -16,7 +16,7 @@ from arkway.core.chat import ChatRequest, FinishReason, ReplyTag, Usage
 from arkway.core.errors import ArkwayError
 from arkway.core.events import Delta, Event, Finished, Progress, ToolDelta, UsageReport
 from arkway.wire import json, sse
-from arkway.wire.openai_shape.reply import logprobs, usage
+from arkway.wire.openai_shape.reply import finish_reason, logprobs, usage
 
 
 class ChunkStyle(msgspec.Struct, frozen=True):
@@ -101,7 +101,7 @@ class ChunkEncoder:
 
     def _text(self, event: Delta) -> bytes:
         plain = event.index == 0 and not event.reasoning and not event.logprobs
-        if plain and not self._request.wants_running_usage and (self._style.role_everywhere or self._role_sent):
+        if plain and not self._request.wants_running_usage and (self._style.role_everywhere or 0 in self._role_sent):
             return self._before + json.dumps(event.text) + self._after
         delta: dict[str, Any] = {"content": event.text}
         if event.reasoning:
@@ -127,7 +127,9 @@ class ChunkEncoder:
 
     def _end(self, index: int, reason: FinishReason) -> bytes:
         delta = {"content": "", "role": "assistant"} if self._style.role_everywhere else {}
-        return self._frame(self._body({"delta": delta, "finish_reason": reason, "index": index}))
+        shown = finish_reason(reason, legacy_functions=self._request.legacy_functions)
+        choice = {"delta": delta, "finish_reason": shown, "index": index}
+        return self._frame(self._body(choice | {"logprobs": None} if self._style.nulls else choice))
 
     def _body(self, choice: dict[str, Any]) -> dict[str, Any]:
         body: dict[str, Any] = {"choices": [choice], **self._tail}

@@ -1,0 +1,174 @@
+"""A data directory opened for serving: database, journal, keys, models and engines, tied together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+
+from arkway.admin.endpoints import Endpoints
+from arkway.admin.keys import Keys
+from arkway.app import Parts
+from arkway.backends.embedding import UseEmbedder
+from arkway.backends.engine.pool import EnginePool
+from arkway.backends.engine.settings import MIB, EngineModel, EngineSettings
+from arkway.config import Settings
+from arkway.core.errors import ArkwayError
+from arkway.core.model import Endpoint, ModelCard
+from arkway.models.store import InstalledModel, ModelStore
+from arkway.stores.directory import CachedDirectory
+from arkway.stores.drain import Drain
+from arkway.stores.home import database_path, journal_path, pepper, private_directory
+from arkway.stores.journal import Journal
+from arkway.stores.sqlite import SqliteStore
+from arkway.stores.tables import EndpointTable, KeyTable, UsageTable
+from arkway.telemetry.metrics import Reading
+
+log = logging.getLogger("arkway")
+
+ENGINE = "engine"
+EMBEDDING = "embedding"
+MODELS_POLL_S = 2.0
+CLOSE_S = 5.0
+
+
+class Shelf:
+    """The installed models, held in memory: the request path never reads the disk for them."""
+
+    def __init__(self, store: ModelStore) -> None:
+        self._store = store
+        self.models: tuple[InstalledModel, ...] = ()
+        self._cards: dict[tuple[str, str], tuple[ModelCard, str]] = {}
+        self.look()
+
+    def look(self) -> None:
+        """Reads the store again: a default version may have moved."""
+        self.models = self._store.installed()
+        cards: dict[tuple[str, str], tuple[ModelCard, str]] = {}
+        for model in self.models:
+            entry = (model.card, EMBEDDING if model.kind == "use" else ENGINE)
+            cards[model.name, model.version] = entry
+            if model.is_default:
+                cards[model.name, ""] = entry
+        self._cards = cards
+
+    def find(self, name: str, version: str) -> tuple[ModelCard, str] | None:
+        """The card of a model version ("" = the default one) and the key of its backend."""
+        return self._cards.get((name, version))
+
+    def chat_models(self) -> dict[str, EngineModel]:
+        """What the engine can run, by served name; the default version of each name first."""
+        return {m.card.served_name: EngineModel(m.path, m.card) for m in self.models if m.kind == "gguf"}
+
+
+class Installation:
+    """Opens a home in the constructor (raises Misconfigured, StoreUnavailable) and closes it in `shutdown`.
+
+    ``new_endpoints`` and ``new_key`` (a secret) are what this start has made; on a later start both are empty.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        home = private_directory(settings.home)
+        self.shelf = Shelf(ModelStore(home / "models"))
+        spice = pepper(home)
+        self._store = SqliteStore(database_path(home))
+        try:
+            self._journal = Journal(journal_path(home), durability=settings.ledger.durability)
+        except BaseException:
+            self._store.close()
+            raise
+        self._drain = Drain(self._journal, UsageTable(self._store), self._store)
+        self._directory = CachedDirectory(self._store, spice)
+        self._endpoints = Endpoints(EndpointTable(self._store))
+        self._keys = Keys(KeyTable(self._store), spice.digest)
+        now_s = int(time.time())
+        self.new_endpoints = self._endpoints.ensure([m.name for m in self.shelf.models], now_s)
+        self.new_key = "" if self._keys.list() else self._keys.create("first", now_s)[1]
+        self._embedder = UseEmbedder(idle_stop_s=settings.engine.idle_stop_s)
+        self._pool: EnginePool | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return self._endpoints.list()
+
+    def parts(self) -> Parts:
+        """What the server is made of."""
+        pool = self._pool = EnginePool(self.shelf.chat_models(), _engine_settings(self._settings))
+        return Parts(
+            directory=self._directory,
+            find_model=self.shelf.find,
+            ledger=self._journal,
+            backends={ENGINE: pool},
+            embedders={EMBEDDING: self._embedder},
+            tokenizers={ENGINE: pool, EMBEDDING: self._embedder},
+            startup=self._startup,
+            shutdown=self._shutdown,
+            gauges=self._gauges,
+            troubles=self._troubles,
+        )
+
+    def close(self) -> None:
+        """Closes journal and database, everything in the journal written."""
+        self._journal.close(self._drain.close())
+        self._directory.write_used().result(CLOSE_S)
+        self._store.close()
+
+    async def _startup(self) -> None:
+        self._tasks.append(asyncio.create_task(self._watch_models()))
+        if self._settings.engine.preload:
+            self._tasks.append(asyncio.create_task(self._preload()))
+
+    async def _shutdown(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._pool is not None:
+            await self._pool.aclose()
+        await self._embedder.aclose()
+
+    async def _preload(self) -> None:
+        first = next((m for m in self.shelf.models if m.kind == "gguf" and m.is_default), None)
+        if first is None or self._pool is None:
+            return
+        try:
+            await self._pool.start(first.card.served_name)
+        except ArkwayError as error:
+            log.warning("the model %s does not start: %s", first.card.served_name, error.message)
+
+    async def _watch_models(self) -> None:
+        while True:
+            await asyncio.sleep(MODELS_POLL_S)
+            await asyncio.to_thread(self.shelf.look)
+
+    def _gauges(self) -> Reading:
+        engines = self._pool.status() if self._pool is not None else ()
+        return {
+            "ledger_lag_bytes": self._drain.lag,
+            "ledger_open_attempts": self._drain.open_attempts,
+            "engine_ready": sum(engine.ready for engine in engines),
+            "engine_queue": sum(engine.queue for engine in engines),
+            "engine_in_flight": sum(engine.in_flight for engine in engines),
+            "engine_restarts": sum(engine.restarts for engine in engines),
+        }
+
+    def _troubles(self) -> tuple[str, ...]:
+        return (self._journal.trouble,) if self._journal.trouble else ()
+
+
+def _engine_settings(settings: Settings) -> EngineSettings:
+    engine = settings.engine
+    return EngineSettings(
+        slots=engine.slots,
+        threads=engine.threads,
+        memory_bytes=engine.memory_mib * MIB,
+        idle_stop_s=engine.idle_stop_s,
+        queue_limit=engine.queue_limit,
+        queue_wait_s=engine.queue_wait_s,
+    )
+
+
+def first_key_path(settings: Settings) -> Path:
+    """Where the first key is kept when there was no terminal to show it on."""
+    return settings.home / "first-key"

@@ -1,0 +1,160 @@
+"""``arkway serve``: run the server in the foreground."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from arkway.app.installation import Installation
+    from arkway.config import Settings
+    from arkway.core.model import Endpoint
+
+
+@click.command("serve")
+@click.option("--host", default=None, help="Address to listen on; default 127.0.0.1 (this machine only).")
+@click.option("--port", type=click.IntRange(0, 65535), default=None, help="Default 8080; 0 takes any free one.")
+@click.option("--pull/--no-pull", "pull", default=None, help="Without a chat model: download the default one; or ask.")
+@click.option("--access-log/--no-access-log", default=None, help="One JSON line per call on standard error.")
+@click.option("--json", "as_json", is_flag=True, help="When ready, print one JSON document: url, endpoints, key file.")
+@click.pass_context
+def command(
+    ctx: click.Context, host: str | None, port: int | None, pull: bool | None, access_log: bool | None, as_json: bool
+) -> None:
+    """Run the server until it is interrupted.
+
+    The first start makes the database, an endpoint (`ep-…`) for each installed model, and one API key. The key is
+    shown once on a terminal; without one it is written to a file that only you can read, and the path is printed.
+    """
+    from arkway.cli.context import settings
+
+    given = {"host": host, "port": port, "access_log": access_log}
+    config = settings(ctx, {"server": {name: value for name, value in given.items() if value is not None}})
+    listener = _listener(config)
+    _offer_a_model(ctx, config, pull, quiet=as_json)
+    _serve(config, listener, as_json)
+
+
+def _serve(config: Settings, listener: socket.socket, as_json: bool) -> None:
+    from arkway.app import asgi_app, server_config
+    from arkway.app.installation import Installation
+    from arkway.telemetry import log
+
+    log.to_stream(config.server.log_level if not config.server.access_log else "info")
+    installation = Installation(config)
+    try:
+        key_path = _kept_key(config, installation.new_key, as_json)
+        announce = _announcement(config, listener, installation, key_path, as_json)
+        server = _server(server_config(config, asgi_app(config, installation.parts())), announce)
+        server.run(sockets=[listener])
+    finally:
+        installation.close()
+    if not server.started:
+        raise SystemExit(1)
+
+
+def _server(config: uvicorn.Config, announce: Callable[[], None]) -> uvicorn.Server:
+    import uvicorn
+
+    class Announcing(uvicorn.Server):
+        """Says when it is ready, and exits with 0 when it was told to stop (uvicorn raises the signal again)."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                announce()
+
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            self.force_exit = self.should_exit and sig == signal.SIGINT
+            self.should_exit = True
+
+    return Announcing(config)
+
+
+def _listener(config: Settings) -> socket.socket:
+    """The bound socket, before anything else is touched: a busy port should cost nothing."""
+    host, port = config.server.host, config.server.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise click.ClickException(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port, or 0 for any free one"
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _offer_a_model(ctx: click.Context, config: Settings, pull: bool | None, *, quiet: bool) -> None:
+    from arkway.models.catalogue import QWEN
+    from arkway.models.store import ModelStore
+
+    if pull is False or any(model.kind == "gguf" for model in ModelStore(config.home / "models").installed()):
+        return
+    if pull is None and sys.stdin.isatty() and not quiet:
+        size_mb = round(QWEN.size_bytes / 1e6)
+        pull = click.confirm(f"No chat model is installed. Download {QWEN.name} ({size_mb} MB)?", default=True)
+    if pull:
+        from arkway.cli.pull import command as pull_command
+
+        ctx.invoke(pull_command)
+    elif not quiet:
+        click.echo(
+            "No chat model is installed; chat calls are refused until `arkway pull` has installed one.", err=True
+        )
+
+
+def _kept_key(config: Settings, secret: str, as_json: bool) -> str:
+    """Writes a new key to a private file when there is no terminal to show it on; the file's path, or nothing."""
+    from arkway.app.installation import first_key_path
+
+    if not secret or (sys.stdout.isatty() and not as_json):
+        return ""
+    path = first_key_path(config)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(secret + "\n")
+    return str(path)
+
+
+def _announcement(
+    config: Settings, listener: socket.socket, installation: Installation, key_path: str, as_json: bool
+) -> Callable[[], None]:
+    host = config.server.host
+    port = listener.getsockname()[1]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    endpoints = installation.endpoints()
+
+    def document() -> None:
+        import orjson
+
+        listed = [{"id": e.id, "model": e.model_name, "status": e.status} for e in endpoints]
+        entry = {"url": url, "pid": os.getpid(), "endpoints": listed, "key_file": key_path or None}
+        click.echo(orjson.dumps(entry).decode())
+        sys.stdout.flush()
+
+    def banner() -> None:
+        click.echo(_banner(url, endpoints, installation.new_key, key_path))
+        sys.stdout.flush()
+
+    return document if as_json else banner
+
+
+def _banner(url: str, endpoints: tuple[Endpoint, ...], secret: str, key_path: str) -> str:
+    lines = [f"Arkway serves at {url}", f"  Ark v3   {url}/api/v3", f"  OpenAI   {url}/v1"]
+    lines += [f"  endpoint {e.id}  {e.model_name}" + (" (stopped)" * (e.status == "stopped")) for e in endpoints]
+    if key_path:
+        lines.append(f"  API key  written to {key_path}")
+    elif secret:
+        lines.append(f"  API key  {secret}   (shown this once; `arkway keys create` makes another)")
+    return "\n".join(lines)
