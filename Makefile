@@ -1,0 +1,79 @@
+# `make help` lists what there is. Everything is installed into .venv (and .venvs for the SDKs under test) from
+# hash-locked files; nothing is installed outside this checkout but models, which go to the data directory.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev setup-sdks demo serve fmt check test test-sdks wire crash bench docs lock clean
+
+help: ## what each target does
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Arkway needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Say which: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(BIN)/python requirements/build.txt requirements/embedded.txt pyproject.toml
+	@echo "installing Arkway and its embedded engine into $(VENV)"
+	@$(PIP) -r requirements/build.txt
+	@$(PIP) -r requirements/embedded.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements/dev.txt
+	@echo "installing the tools for tests and checks into $(VENV)"
+	@$(PIP) -r requirements/dev.txt
+	@touch $@
+
+setup: $(VENV)/.run ## install what running needs
+
+setup-dev: $(VENV)/.dev ## install what tests and checks need
+
+setup-sdks: $(VENV)/.dev ## install the SDKs under test, one environment each
+	@$(BIN)/python tests/sdk/environments.py
+
+demo: $(VENV)/.run ## pull the default model, start a server, ask it with the official Ark SDK, stop
+	@$(BIN)/python tests/sdk/environments.py ark
+	@$(BIN)/python scripts/demo.py $(ARGS)
+
+serve: $(VENV)/.run ## run the server (ARGS='--port 9000')
+	@$(BIN)/arkway serve --pull $(ARGS)
+
+fmt: $(VENV)/.dev ## format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+check: $(VENV)/.dev ## format, lint, types, import directions
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: $(VENV)/.dev ## every test but the long programmes
+	@$(BIN)/python tests/sdk/environments.py
+	@$(BIN)/python -m pytest -q -m "not long" $(ARGS)
+
+test-sdks: setup-sdks ## the unmodified official SDKs against a scripted server
+	@$(BIN)/python -m pytest -q tests/sdk $(ARGS)
+
+wire: $(VENV)/.dev ## write the golden wire files anew; read the diff before you commit it
+	@$(BIN)/python -m pytest -q tests/wire --regenerate
+
+crash: $(VENV)/.dev ## kill -9 under load, 200 rounds
+	@ARKWAY_CRASH_ROUNDS=200 $(BIN)/python -m pytest -q tests/crash
+
+bench: $(VENV)/.dev ## measure; docs/benchmarks.md says what the figures mean
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/.dev ## write the generated parts of docs/ anew
+	@$(BIN)/python scripts/generate_docs.py
+
+lock: ## make requirements/*.txt anew (needs pip-tools)
+	@requirements/lock.sh
+
+clean: ## remove environments and caches of this checkout
+	@rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

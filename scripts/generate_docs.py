@@ -1,0 +1,472 @@
+"""Writes the generated parts of the documentation from the code itself: ``make docs``.
+
+A generated part stands between ``<!-- generated: name -->`` and ``<!-- end -->``; ``SECTIONS`` says what each name
+means. ``--check`` writes nothing and exits with 1 when a file is out of date.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import click
+import msgspec
+
+from arkway import config
+from arkway.cli import group
+from arkway.core import errors
+from arkway.core.model import ParameterRange
+from arkway.dialects.openai import errors as openai_errors
+from arkway.dialects.openai import fields as openai_fields
+from arkway.dialects.v3 import errors as v3_errors
+from arkway.dialects.v3 import fields as v3_fields
+from arkway.http.surface import ROUTES, Route
+from arkway.models.catalogue import CATALOGUE, CatalogueEntry
+from arkway.telemetry.metrics import Metrics
+from arkway.wire.codes import FINAL, Code, code_of
+from arkway.wire.fields import Field, Table
+from arkway.wire.openai_shape import request as shape
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = re.compile(r"(<!-- generated: ([a-z0-9-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+MEANINGS = {
+    "home": "The data directory. See [where settings come from](#where-settings-come-from).",
+    "server.host": "Address to listen on. The default takes connections from this machine only.",
+    "server.port": "Port to listen on; 0 takes any free one.",
+    "server.log_level": "The least severe log line that is written (JSON lines on standard error).",
+    "server.access_log": "One log line per call: ids, status, tokens, duration; never a prompt, an answer or a key.",
+    "server.drain_s": "How long a stop waits for calls under way before it cuts them; seconds.",
+    "surface.v3_model_names": "Whether `model` on `/api/v3` may be a model's name beside an endpoint id.",
+    "surface.openai_model_names": "The same on `/v1`.",
+    "stream.heartbeat_s": "A stream that was silent this long gets a sign of life (an empty delta); seconds.",
+    "stream.first_event_s": "How long the model may take to its first event, reading the prompt included; seconds.",
+    "stream.next_event_s": "How long the model may be silent between two events; seconds.",
+    "stream.total_s": "How long one answer may take altogether; seconds.",
+    "engine.threads": "Threads of the chat engine; 0 = from CPU affinity and control-group quota.",
+    "engine.slots": "Answers that one chat model works on at the same time.",
+    "engine.memory_mib": "Memory cap over all loaded chat models; 0 = three quarters of the machine's; MiB.",
+    "engine.queue_limit": "Calls that may wait for one chat model; the next one is refused.",
+    "engine.queue_wait_s": "How long one call waits for a slot before it is refused; seconds.",
+    "engine.idle_stop_s": "A model unused for this long is stopped, chat and embedding alike; seconds.",
+    "engine.preload": "Load the first chat model with the server instead of at its first call.",
+    "ledger.durability": "What survives a power cut: see [the ledger](ledger.md#durability).",
+}
+
+FLAGS = {
+    "home": "--home",
+    "server.host": "--host",
+    "server.port": "--port",
+    "server.access_log": "--access-log",
+}
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """One row of the limits table. ``source`` is the dotted name of the constant (or default) that decides."""
+
+    what: str
+    source: str
+    unit: str = ""
+    error: type[errors.ArkwayError] | None = None
+
+
+_REQUEST = "arkway.wire.openai_shape.request"
+_HTTP = "arkway.http.asgi.Limits"
+_SCHEMA = "arkway.backends.engine.schema"
+_ENGINE = "arkway.backends.engine.settings.EngineSettings"
+_SETTINGS = "arkway.config"
+
+EDGE = (
+    Limit("Header fields of one request", f"{_HTTP}.header_count", "", errors.HeadTooLarge),
+    Limit("All header names and values together", f"{_HTTP}.header_bytes", "bytes", errors.HeadTooLarge),
+    Limit("Path and query string", f"{_HTTP}.target_bytes", "bytes", errors.HeadTooLarge),
+    Limit("Time until the whole body is here", f"{_HTTP}.body_s", "s", errors.RequestTimeout),
+    Limit("One write to a client that does not read", f"{_HTTP}.write_stall_s", "s"),
+    Limit("An API key's characters that are looked at", "arkway.stores.home.SECRET_MAX_CHARACTERS"),
+)
+JSON_BODY = (
+    Limit("Nesting of the JSON body", "arkway.wire.json.DEPTH_MAX", "levels", errors.BadRequest),
+    Limit("Values in the JSON body", "arkway.wire.json.VALUES_MAX", "", errors.BadRequest),
+    Limit("`messages`", f"{_REQUEST}.MESSAGES_MAX", "entries", errors.InvalidField),
+    Limit("Parts of one message's `content`", f"{_REQUEST}.PARTS_MAX", "entries", errors.InvalidField),
+    Limit("`tool_calls` of one message", f"{_REQUEST}.TOOL_CALLS_MAX", "entries", errors.InvalidField),
+    Limit("`stop`", f"{_REQUEST}.STOP_MAX", "strings", errors.InvalidField),
+    Limit("One stop string", f"{_REQUEST}.STOP_MAX_BYTES", "bytes", errors.InvalidField),
+    Limit("`logit_bias`", f"{_REQUEST}.LOGIT_BIAS_MAX", "entries", errors.InvalidField),
+    Limit("A token id in `logit_bias`", f"{_REQUEST}.TOKEN_ID_MAX", "", errors.InvalidField),
+    Limit("`tools` or `functions`", f"{_REQUEST}.TOOLS_MAX", "entries", errors.InvalidField),
+    Limit("One function, as JSON", f"{_REQUEST}.TOOL_MAX_BYTES", "bytes", errors.InvalidField),
+    Limit("`model`", f"{_REQUEST}.MODEL_MAX_BYTES", "bytes", errors.InvalidField),
+    Limit("`user` and every other name", f"{_REQUEST}.NAME_MAX_BYTES", "bytes", errors.InvalidField),
+    Limit("Texts of one embeddings or tokenization call", f"{_REQUEST}.EMBED_INPUTS_MAX", "", errors.InvalidField),
+    Limit("One text of such a call", f"{_REQUEST}.EMBED_INPUT_MAX_BYTES", "bytes", errors.InvalidField),
+)
+SCHEMAS = (
+    Limit("Nesting of a JSON Schema", f"{_SCHEMA}.MAX_DEPTH", "levels", errors.InvalidField),
+    Limit("A JSON Schema, as JSON", f"{_SCHEMA}.MAX_BYTES", "bytes", errors.InvalidField),
+    Limit("A `pattern` in a JSON Schema", f"{_SCHEMA}.PATTERN_MAX_CHARS", "characters", errors.InvalidField),
+)
+RUNNING = (
+    Limit("Calls at work on one chat model", f"{_SETTINGS}.Engine.slots", "slots"),
+    Limit("Calls waiting for one chat model", f"{_SETTINGS}.Engine.queue_limit", "", errors.Overloaded),
+    Limit("Wait for a slot", f"{_SETTINGS}.Engine.queue_wait_s", "s", errors.Overloaded),
+    Limit("Start of a chat model", f"{_ENGINE}.start_limit_s", "s", errors.BackendUnavailable),
+    Limit("Silence of a chat model at work, then it is restarted", f"{_ENGINE}.hang_limit_s", "s"),
+    Limit("Silence until the first event", f"{_SETTINGS}.Stream.first_event_s", "s", errors.BackendTimeout),
+    Limit("Silence between two events", f"{_SETTINGS}.Stream.next_event_s", "s", errors.BackendTimeout),
+    Limit("One answer altogether", f"{_SETTINGS}.Stream.total_s", "s", errors.BackendTimeout),
+    Limit("Unfinished embedding and tokenization calls", "arkway.backends.embedding.UseEmbedder.queue_limit", "",
+          errors.Overloaded),
+    Limit("Wait of such a call for its next piece", "arkway.backends.embedding.UseEmbedder.wait_limit_s", "s",
+          errors.Overloaded),
+)  # fmt: skip
+KEEPING = (
+    Limit("One journal segment before the next begins", "arkway.stores.journal.SEGMENT_BYTES", "bytes"),
+    Limit("Tokens of one count in the ledger", "arkway.stores.journal.TOKENS_MAX"),
+    Limit("A key's name", "arkway.admin.keys.NAME_MAX_CHARACTERS", "characters", errors.InvalidField),
+    Limit("Rows of one `arkway usage`", "arkway.admin.usage.ROWS_MAX"),
+    Limit("Disk room that a download must leave free", "arkway.models.store.RESERVE_BYTES", "bytes"),
+    Limit("Probe of a model source", "arkway.models.pull.PROBE_LIMIT_S", "s"),
+    Limit("Stall of a download", "arkway.models.network.STALL_LIMIT_S", "s"),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Writes what is out of date, or with ``--check`` only names it. The number of outdated files, at most 1."""
+    stale = {path: text for path, text in rendered().items() if text != path.read_text(encoding="utf-8")}
+    for path, text in stale.items():
+        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+        if "--check" not in arguments:
+            path.write_text(text, encoding="utf-8")
+    return 1 if stale and "--check" in arguments else 0
+
+
+def documents() -> tuple[Path, ...]:
+    """Every document of the project, in a fixed order."""
+    return tuple(sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]))
+
+
+def rendered() -> dict[Path, str]:
+    """Every document with its generated parts made anew."""
+    return {path: MARK.sub(_section, path.read_text(encoding="utf-8")) for path in documents()}
+
+
+def _section(found: re.Match[str]) -> str:
+    name = found[2]
+    if name not in SECTIONS:
+        raise SystemExit(f"there is no generated part `{name}`; there are {', '.join(SECTIONS)}")
+    return f"{found[1]}\n{SECTIONS[name]().strip()}\n\n{found[4]}"
+
+
+# Tables in Markdown
+
+
+def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; bars and line breaks in cells are made harmless."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+# The API
+
+
+def routes() -> str:
+    titles = ("method", "path", "dialect", "operation", "authentication", "body, at most")
+    return markdown_table(titles, (_route(route) for route in ROUTES))
+
+
+def _route(route: Route) -> tuple[str, ...]:
+    auth = "API key" if route.auth == "bearer" else "none"
+    dialect = route.dialect if route.auth == "bearer" else "-"
+    path = route.path.replace("{}", "{name}")
+    body = amount(route.body_max_bytes, "bytes") if route.body_max_bytes else "no body"
+    return (route.method, _code(path), dialect, route.operation, auth, body)
+
+
+def fields_of(table: Table) -> Callable[[], str]:
+    """A section for one field table."""
+
+    def section() -> str:
+        titles = ("field", "type", "range", "default", "here", "meaning")
+        return markdown_table(titles, (_field(entry) for entry in table.values()))
+
+    return section
+
+
+def _field(entry: Field) -> tuple[str, ...]:
+    default = "required" if entry.required else entry.default
+    return (_code(entry.name), entry.kind, _range(entry), default, entry.effect, entry.doc)
+
+
+def _range(entry: Field) -> str:
+    bounds = [entry.range_text()] if entry.low is not None or entry.high is not None else []
+    if entry.choices:
+        bounds.append(" or ".join(_code(choice) for choice in entry.choices))
+    if entry.max_items is not None:
+        bounds.append(f"at most {entry.max_items} entries")
+    if entry.max_bytes is not None:
+        bounds.append(f"at most {amount(entry.max_bytes, 'bytes')}")
+    return ", ".join(bounds)
+
+
+# Errors
+
+
+def error_tree() -> str:
+    """The tree as the module that defines it draws it."""
+    drawn = cleandoc(errors.__doc__ or "").partition("::\n\n")[2].partition("\n\nA message")[0]
+    return f"```text\n{cleandoc(drawn)}\n```"
+
+
+def error_codes() -> str:
+    titles = ("error", "Ark v3: status, code, type", "OpenAI: status, code, type", "headers")
+    return markdown_table(titles, (_error(leaf) for leaf in errors.leaves()))
+
+
+def _error(leaf: type[errors.ArkwayError]) -> tuple[str, ...]:
+    v3, openai = coded(v3_errors.CODES, leaf), coded(openai_errors.CODES, leaf)
+    return (_code(leaf.__name__), _coded_text(v3), _coded_text(openai), ", ".join(_error_headers(leaf)))
+
+
+def coded(codes: Mapping[type[errors.ArkwayError], Code], leaf: type[errors.ArkwayError]) -> Code:
+    """How one dialect shows a class of error."""
+    return code_of(codes, leaf.__new__(leaf))
+
+
+def _coded_text(code: Code) -> str:
+    return f"{code.status} `{code.code}` `{code.type}`"
+
+
+def _error_headers(leaf: type[errors.ArkwayError]) -> Iterable[str]:
+    if leaf in (errors.RateLimited, errors.Overloaded):
+        yield "`Retry-After`"
+    if issubclass(leaf, FINAL):
+        yield "`x-should-retry: false`"
+    if leaf is errors.MethodNotAllowed:
+        yield "`Allow`"
+    if leaf is errors.RequestTimeout:
+        yield "`Connection: close`"
+
+
+# Settings
+
+
+def settings() -> str:
+    titles = ("key", "type", "default", "environment", "flag", "meaning")
+    return markdown_table(titles, (_setting(*each) for each in _keys(config.Settings)))
+
+
+def _keys(section: type[msgspec.Struct], prefix: str = "") -> Iterable[tuple[str, Any, Any]]:
+    for field in msgspec.structs.fields(section):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            yield from _keys(field.type, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, field.type, field.default
+
+
+def _setting(key: str, kind: Any, default: Any) -> tuple[str, ...]:
+    if key not in MEANINGS:
+        raise SystemExit(f"the setting `{key}` has no meaning yet: say it in MEANINGS of scripts/generate_docs.py")
+    variable = "ARKWAY_HOME" if key == "home" else config.ENV_PREFIX + key.upper().replace(".", "__")
+    shown = "" if default is msgspec.NODEFAULT else msgspec.json.encode(default).decode()
+    return (_code(key), type_text(kind), _code(shown), _code(variable), _code(FLAGS.get(key, "")), MEANINGS[key])
+
+
+def type_text(kind: Any) -> str:
+    """A type in words."""
+    if typing.get_origin(kind) is Literal:
+        return " or ".join(_code(choice) for choice in typing.get_args(kind))
+    words = {int: "integer", float: "number", bool: "boolean", str: "string", Path: "path"}
+    return words[kind]
+
+
+# Limits
+
+
+def limits_of(entries: Sequence[Limit]) -> Callable[[], str]:
+    """A section for one group of limits."""
+
+    def section() -> str:
+        titles = ("what", "limit", "beyond it", "decided by")
+        return markdown_table(titles, (_limit(entry) for entry in entries))
+
+    return section
+
+
+def _limit(entry: Limit) -> tuple[str, ...]:
+    status = coded(v3_errors.CODES, entry.error).status if entry.error else 0
+    beyond = f"{status} `{entry.error.__name__}`" if entry.error else ""
+    return (entry.what, amount(value_of(entry.source), entry.unit), beyond, _code(entry.source))
+
+
+def value_of(source: str) -> float:
+    """The value behind a dotted name: a module's constant, a struct field's default or a parameter's default."""
+    path, _, name = source.rpartition(".")
+    try:
+        owner: Any = importlib.import_module(path)
+    except ModuleNotFoundError:
+        module, _, attribute = path.rpartition(".")
+        owner = getattr(importlib.import_module(module), attribute)
+    if isinstance(owner, types.ModuleType):
+        return cast(float, getattr(owner, name))
+    if issubclass(owner, msgspec.Struct):
+        return next(cast(float, field.default) for field in msgspec.structs.fields(owner) if field.name == name)
+    return cast(float, owner.__init__.__kwdefaults__[name])
+
+
+def amount(value: float, unit: str) -> str:
+    """A number with its unit; octets in the largest binary unit that fits without a rest."""
+    if unit != "bytes":
+        return f"{value:g} {unit}".strip() if value < 1_000_000 else f"{value:,}".replace(",", " ")
+    for factor, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if value % factor == 0:
+            return f"{value // factor:g} {name}"
+    return f"{value:g} bytes"
+
+
+# The command line
+
+
+def commands() -> str:
+    root = click.Context(group, info_name="arkway")
+    return "\n\n".join(_command(context) for context in command_contexts(root))
+
+
+def command_contexts(context: click.Context) -> Iterable[click.Context]:
+    """The context of a command and of everything below it, depth first."""
+    yield context
+    if isinstance(context.command, click.Group):
+        for name in context.command.list_commands(context):
+            child = context.command.get_command(context, name)
+            assert child is not None
+            yield from command_contexts(click.Context(child, info_name=name, parent=context))
+
+
+def _command(context: click.Context) -> str:
+    command = context.command
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    parts = [f"## {context.command_path}", *_help(command.help or ""), f"```text\n{usage}\n```"]
+    records = [record for parameter in command.get_params(context) if (record := parameter.get_help_record(context))]
+    parts.append(markdown_table(("option", "meaning"), ((_code(names), text) for names, text in records)))
+    return "\n\n".join(parts)
+
+
+def _help(text: str) -> Iterable[str]:
+    """Paragraphs; one that click must not rewrap is a block of its own."""
+    for paragraph in cleandoc(text).split("\n\n"):
+        if paragraph.startswith("\b\n"):
+            yield f"```text\n{paragraph[2:]}\n```"
+        else:
+            yield " ".join(paragraph.split())
+
+
+# Models
+
+
+def catalogue() -> str:
+    return "\n\n".join(_model(entry) for entry in CATALOGUE)
+
+
+def _model(entry: CatalogueEntry) -> str:
+    rows = [(label, text) for label, text in _facts(entry) if text]
+    parts = [f"### {entry.name}", markdown_table((entry.card.title, ""), rows), "Parameters:"]
+    titles = ("parameter", "range", "default", "note")
+    parts.append(markdown_table(titles, (_parameter(each) for each in entry.card.parameters)))
+    return "\n\n".join(parts)
+
+
+def _facts(entry: CatalogueEntry) -> Iterable[tuple[str, str]]:
+    card = entry.card
+    answer = f"up to {card.max_output_tokens} tokens; {card.default_output_tokens} when the caller sets no limit"
+    yield "version", _code(entry.version)
+    yield "served as", _code(card.served_name)
+    yield "licence", card.licence
+    yield "abilities", ", ".join(card.capabilities)
+    yield "context", f"{card.context_tokens} tokens, prompt and answer together"
+    yield "answer", answer if card.max_output_tokens else ""
+    yield "vector", f"{card.dimensions} numbers" if card.dimensions else ""
+    yield "languages", ", ".join(card.languages)
+    yield "size", f"{entry.size_bytes} bytes" if entry.size_bytes else ""
+    yield "sha256", _code(entry.sha256)
+    yield "sources", "<br>".join(_code(ref) for ref in entry.sources) or f"the package that provides `{entry.module}`"
+    yield "remarks", card.remarks
+
+
+def _parameter(entry: ParameterRange) -> tuple[str, ...]:
+    bounds = "" if entry.low is None or entry.high is None else f"{entry.low:g} to {entry.high:g}"
+    if entry.name == "seed":
+        bounds = "a 64-bit number"
+    default = "" if entry.default is None else msgspec.json.encode(entry.default).decode().strip('"')
+    return (_code(entry.name), bounds, default, entry.note)
+
+
+# Metrics
+
+
+def metrics() -> str:
+    """What every server exposes; the readings of an installation are described beside this table."""
+    collectors = vars(Metrics())
+    found = [each for each in collectors.values() if hasattr(each, "_labelnames")]
+    titles = ("metric", "type", "labels", "meaning")
+    return markdown_table(titles, (_metric(each) for each in found))
+
+
+def _metric(collector: Any) -> tuple[str, ...]:
+    family = next(iter(collector.collect()))
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    return (_code(name), family.type, ", ".join(_code(label) for label in collector._labelnames), family.documentation)
+
+
+# Decisions
+
+
+def decisions() -> str:
+    found = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    return "\n".join(f"- [{_title(path)}]({path.name})" for path in found)
+
+
+def _title(path: Path) -> str:
+    return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "routes": routes,
+    "fields-v3-chat": fields_of(v3_fields.CHAT),
+    "fields-v3-embeddings": fields_of(v3_fields.EMBED),
+    "fields-v3-tokenization": fields_of(v3_fields.TOKENIZE),
+    "fields-openai-chat": fields_of(openai_fields.CHAT),
+    "fields-openai-embeddings": fields_of(openai_fields.EMBED),
+    "fields-stream-options": fields_of(shape.STREAM_OPTIONS),
+    "fields-message": fields_of(shape._MESSAGE),
+    "fields-function": fields_of(shape._FUNCTION),
+    "error-tree": error_tree,
+    "error-codes": error_codes,
+    "settings": settings,
+    "limits-edge": limits_of(EDGE),
+    "limits-body": limits_of(JSON_BODY),
+    "limits-schema": limits_of(SCHEMAS),
+    "limits-running": limits_of(RUNNING),
+    "limits-keeping": limits_of(KEEPING),
+    "commands": commands,
+    "catalogue": catalogue,
+    "metrics": metrics,
+    "decisions": decisions,
+}
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
