@@ -1,0 +1,1 @@
+"""Model weights: what is known (catalogue), where they come from (sources), where they lie (store)."""
