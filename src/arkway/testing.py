@@ -242,7 +242,7 @@ def running_server(
     """A real server with a scripted backend, on a free loopback port, in a thread; stopped at the end of the block."""
     backend = ScriptedBackend(scripted)
     chosen = ledger if ledger is not None else MemoryLedger()
-    tree = {"home": "/nonexistent", "server": {"port": port}, **(settings or {})}
+    tree = {"home": "/nonexistent", "server": {"port": port, "drain_s": 0}, **(settings or {})}
     config = load(environ={}, overrides=tree)
     parts = scripted_parts(backend, chosen, keys=keys, endpoints=endpoints)
     parts.observers = tuple(observers)
@@ -255,7 +255,6 @@ def running_server(
         yield RunningServer(_url(server, thread), backend, chosen)
     finally:
         server.should_exit = True
-        server.force_exit = True
         thread.join(10)
 
 
