@@ -122,6 +122,7 @@ RUNNING = (
     Limit("Silence until the first event", f"{_SETTINGS}.Stream.first_event_s", "s", errors.BackendTimeout),
     Limit("Silence between two events", f"{_SETTINGS}.Stream.next_event_s", "s", errors.BackendTimeout),
     Limit("One answer altogether", f"{_SETTINGS}.Stream.total_s", "s", errors.BackendTimeout),
+    Limit("One line of an event stream that is read", "arkway.wire.sse.LINE_MAX_BYTES", "bytes", errors.BackendFailed),
     Limit("Unfinished embedding and tokenization calls", "arkway.backends.embedding.UseEmbedder.queue_limit", "",
           errors.Overloaded),
     Limit("Wait of such a call for its next piece", "arkway.backends.embedding.UseEmbedder.wait_limit_s", "s",
@@ -134,7 +135,8 @@ KEEPING = (
     Limit("Rows of one `arkway usage`", "arkway.admin.usage.ROWS_MAX"),
     Limit("Disk room that a download must leave free", "arkway.models.store.RESERVE_BYTES", "bytes"),
     Limit("Probe of a model source", "arkway.models.pull.PROBE_LIMIT_S", "s"),
-    Limit("Stall of a download", "arkway.models.network.STALL_LIMIT_S", "s"),
+    Limit("Silence of a model hub during a download", "arkway.models.network.STALL_LIMIT_S", "s"),
+    Limit("A broken download that nobody takes up is kept for", "arkway.models.store.STALE_AFTER_S", "s"),
 )
 
 
@@ -214,7 +216,7 @@ def _field(entry: Field) -> tuple[str, ...]:
 
 
 def _range(entry: Field) -> str:
-    bounds = [entry.range_text()] if entry.low is not None or entry.high is not None else []
+    bounds = [_bounds(entry.low, entry.high)] if entry.low is not None or entry.high is not None else []
     if entry.choices:
         bounds.append(" or ".join(_code(choice) for choice in entry.choices))
     if entry.max_items is not None:
@@ -222,6 +224,13 @@ def _range(entry: Field) -> str:
     if entry.max_bytes is not None:
         bounds.append(f"at most {amount(entry.max_bytes, 'bytes')}")
     return ", ".join(bounds)
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    """An inclusive range in words."""
+    if low is not None and high is not None:
+        return "a 64-bit number" if high - low > 1 << 60 else f"{low:g} to {high:g}" if low != high else f"{low:g} only"
+    return f"at least {low:g}" if low is not None else f"at most {high:g}"
 
 
 # Errors
@@ -235,7 +244,14 @@ def error_tree() -> str:
 
 def error_codes() -> str:
     titles = ("error", "Ark v3: status, code, type", "OpenAI: status, code, type", "headers")
-    return markdown_table(titles, (_error(leaf) for leaf in errors.leaves()))
+    return markdown_table(titles, (_error(leaf) for leaf in error_leaves()))
+
+
+def error_leaves() -> tuple[type[errors.ArkwayError], ...]:
+    """Every class of the tree that is raised; adapters may refine one for themselves, which no caller sees."""
+    tree = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ArkwayError)]
+    inner = {parent for kind in tree for parent in kind.__bases__} - {errors.BadRequest}
+    return tuple(kind for kind in tree if kind not in inner)
 
 
 def _error(leaf: type[errors.ArkwayError]) -> tuple[str, ...]:
@@ -283,8 +299,13 @@ def _setting(key: str, kind: Any, default: Any) -> tuple[str, ...]:
     if key not in MEANINGS:
         raise SystemExit(f"the setting `{key}` has no meaning yet: say it in MEANINGS of scripts/generate_docs.py")
     variable = "ARKWAY_HOME" if key == "home" else config.ENV_PREFIX + key.upper().replace(".", "__")
-    shown = "" if default is msgspec.NODEFAULT else msgspec.json.encode(default).decode()
+    shown = "" if default is msgspec.NODEFAULT else _toml(default)
     return (_code(key), type_text(kind), _code(shown), _code(variable), _code(FLAGS.get(key, "")), MEANINGS[key])
+
+
+def _toml(value: Any) -> str:
+    """A default as it would stand in the TOML file."""
+    return f"{value:g}" if isinstance(value, float) else msgspec.json.encode(value).decode()
 
 
 def type_text(kind: Any) -> str:
@@ -332,7 +353,8 @@ def value_of(source: str) -> float:
 def amount(value: float, unit: str) -> str:
     """A number with its unit; octets in the largest binary unit that fits without a rest."""
     if unit != "bytes":
-        return f"{value:g} {unit}".strip() if value < 1_000_000 else f"{value:,}".replace(",", " ")
+        shown = f"{value:g}" if isinstance(value, float) else f"{value:,}".replace(",", " ")
+        return f"{shown} {unit}".strip()
     for factor, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
         if value % factor == 0:
             return f"{value // factor:g} {name}"
@@ -343,12 +365,12 @@ def amount(value: float, unit: str) -> str:
 
 
 def commands() -> str:
-    root = click.Context(group, info_name="arkway")
-    return "\n\n".join(_command(context) for context in command_contexts(root))
+    return "\n\n".join(_command(context) for context in command_contexts())
 
 
-def command_contexts(context: click.Context) -> Iterable[click.Context]:
-    """The context of a command and of everything below it, depth first."""
+def command_contexts(context: click.Context | None = None) -> Iterable[click.Context]:
+    """The context of a command (the whole program's, when none is given) and of everything below it, depth first."""
+    context = context or click.Context(group, info_name="arkway", **group.context_settings)
     yield context
     if isinstance(context.command, click.Group):
         for name in context.command.list_commands(context):
@@ -408,9 +430,7 @@ def _facts(entry: CatalogueEntry) -> Iterable[tuple[str, str]]:
 
 
 def _parameter(entry: ParameterRange) -> tuple[str, ...]:
-    bounds = "" if entry.low is None or entry.high is None else f"{entry.low:g} to {entry.high:g}"
-    if entry.name == "seed":
-        bounds = "a 64-bit number"
+    bounds = "" if entry.low is None or entry.high is None else _bounds(entry.low, entry.high)
     default = "" if entry.default is None else msgspec.json.encode(entry.default).decode().strip('"')
     return (_code(entry.name), bounds, default, entry.note)
 
