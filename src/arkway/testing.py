@@ -242,7 +242,7 @@ def running_server(
     """A real server with a scripted backend, on a free loopback port, in a thread; stopped at the end of the block."""
     backend = ScriptedBackend(scripted)
     chosen = ledger if ledger is not None else MemoryLedger()
-    tree = {"home": "/nonexistent", "server": {"port": port, "drain_s": 0}, **(settings or {})}
+    tree = {"home": "/nonexistent", "server": {"port": port, "drain_s": 1}, **(settings or {})}
     config = load(environ={}, overrides=tree)
     parts = scripted_parts(backend, chosen, keys=keys, endpoints=endpoints)
     parts.observers = tuple(observers)

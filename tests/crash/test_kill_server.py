@@ -12,10 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arkway.testing import ENDPOINT_ID
 from tests.crash.test_kill import ROUNDS, hear_all, judged
 from tests.tools.client import Connection, Reply, frames
-
-from arkway.testing import ENDPOINT_ID
 
 if TYPE_CHECKING:
     from tests.crash.conftest import Witness

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from tests.e2e.conftest import ARKWAY, Home
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.e2e.conftest import CHAT_MODEL, EMBEDDING_MODEL, Home
 
 pytestmark = pytest.mark.weights

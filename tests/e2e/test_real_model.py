@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from tests.e2e.conftest import CHAT_MODEL, EMBEDDING_MODEL, Served
 from tests.sdk.environments import CLIENTS, interpreter
 from tests.tools.client import Connection

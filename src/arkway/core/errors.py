@@ -236,8 +236,9 @@ class InternalError(PlatformError):
 
 
 def leaves(root: type[ArkwayError] = ArkwayError) -> tuple[type[ArkwayError], ...]:
-    """Every class of the tree that can be raised: those without subclasses, and BadRequest itself."""
+    """Every class of this module that can be raised: those without subclasses here, and BadRequest itself."""
     found: list[type[ArkwayError]] = [BadRequest] if root is BadRequest else []
     for child in root.__subclasses__():
-        found.extend(leaves(child) if child.__subclasses__() else (child,))
+        if child.__module__ == __name__:
+            found.extend(leaves(child) or (child,))
     return tuple(found)

@@ -8,21 +8,24 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, contextmanager
 from time import monotonic_ns
+from typing import TypeVar
 
 import msgspec
 
 from arkway.core.caller import Call, Caller
 from arkway.core.chat import ChatReply, ChatRequest, ReplyTag, Usage
 from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
-from arkway.core.errors import ArkwayError, BackendFailed, BackendTimeout, CallerError, Refused
+from arkway.core.errors import ArkwayError, BackendFailed, BackendTimeout, CallerError, Refused, UnsupportedModel
 from arkway.core.events import Completeness, Event, Fold
-from arkway.core.model import Deployment
+from arkway.core.model import Capability, Deployment
 from arkway.core.raw import RawRequest
 from arkway.flow import admit
 from arkway.flow.meter import Meter
 from arkway.flow.patience import Patience
 from arkway.flow.route import Router
 from arkway.ports import Attempt, Backend, Embedder, Ledger, Outcome, Tokenizer
+
+S = TypeVar("S")
 
 
 class Deadlines(msgspec.Struct, frozen=True):
@@ -139,9 +142,9 @@ class Road:
     async def embed(self, origin: Origin, request: EmbedRequest) -> tuple[EmbedReply, ReplyTag, Deployment]:
         """Vectors, metered: settled before they are handed back."""
         deployment = self._router.deployment(origin.caller, request.asked, names=origin.names)
-        admit.capable(deployment, "embeddings", request.asked)
+        service = _offered(self._embedders, deployment, "embeddings", request.asked)
         meter = self._meter(origin, deployment)
-        work = self._embedders[deployment.backend].embed(deployment, request, origin.call())
+        work = service.embed(deployment, request, origin.call())
         limit_s = self.deadlines.first_event_s
         with _settled(meter), _patience(limit_s) as patience:
             reply = await patience.wait(work, limit_s)
@@ -153,9 +156,9 @@ class Road:
     ) -> tuple[tuple[Tokenized, ...], ReplyTag, Deployment]:
         """Token ids and offsets. Costs nothing, but is on record."""
         deployment = self._router.deployment(origin.caller, request.asked, names=origin.names)
-        admit.capable(deployment, "tokenization", request.asked)
+        service = _offered(self._tokenizers, deployment, "tokenization", request.asked)
         meter = self._meter(origin, deployment)
-        work = self._tokenizers[deployment.backend].tokenize(deployment, request, origin.call())
+        work = service.tokenize(deployment, request, origin.call())
         limit_s = self.deadlines.first_event_s
         with _settled(meter), _patience(limit_s) as patience:
             reply = await patience.wait(work, limit_s)
@@ -164,6 +167,15 @@ class Road:
 
     def _meter(self, origin: Origin, deployment: Deployment, estimate_tokens: int = 0) -> Meter:
         return Meter(self._ledger, origin.attempt(deployment, estimate_tokens), self._clock_ms)
+
+
+def _offered(services: Mapping[str, S], deployment: Deployment, operation: Capability, asked: str) -> S:
+    """What performs the operation for this deployment. Raises UnsupportedModel when nothing does."""
+    admit.capable(deployment, operation, asked)
+    service = services.get(deployment.backend)
+    if service is None:
+        raise UnsupportedModel(asked, operation)
+    return service
 
 
 @contextmanager

@@ -12,6 +12,11 @@ from arkway.ports import Directory
 
 FindModel = Callable[[str, str], tuple[ModelCard, str] | None]
 
+# How alike is near (difflib's ratio). All endpoint ids look alike but for their last characters; of a model's name,
+# people leave out whole parts.
+NEAR_ID = 0.85
+NEAR_NAME = 0.6
+
 
 class Router:
     """Resolves an endpoint id, or a model's name where names are on, within the caller's own project.
@@ -58,12 +63,12 @@ class Router:
         mine = self._directory.endpoints(caller.account, caller.project)
         named = self._by_name(mine, caller, asked) if names else None
         if named is None:
-            raise EndpointNotFound(asked, self._near(mine, asked, names))
+            raise EndpointNotFound(asked, self._near(mine, caller, asked, names))
         return named
 
     def _by_name(self, mine: tuple[Endpoint, ...], caller: Caller, asked: str) -> Endpoint | None:
         fitting = [e for e in mine if asked in self._names(e)]
-        usable = [e for e in fitting if e.status == "running" and (not caller.endpoints or e.id in caller.endpoints)]
+        usable = [e for e in fitting if _usable(e, caller)]
         return next(iter(usable or fitting), None)
 
     def _names(self, endpoint: Endpoint) -> tuple[str, ...]:
@@ -71,13 +76,17 @@ class Router:
         served = (model[0].served_name,) if model else ()
         return (endpoint.model_name, *served)
 
-    def _near(self, mine: tuple[Endpoint, ...], asked: str, names: bool) -> tuple[str, ...]:
-        known = [e.id for e in mine]
+    def _near(self, mine: tuple[Endpoint, ...], caller: Caller, asked: str, names: bool) -> tuple[str, ...]:
+        """What this caller could have meant, nearest first: a function of its own project and the name alone."""
+        usable = [e for e in mine if _usable(e, caller)]
+        ids = difflib.get_close_matches(asked[:128], [e.id for e in usable], n=2, cutoff=NEAR_ID)
+        models = {e.model_name: e.id for e in reversed(usable)}
+        near = difflib.get_close_matches(asked[:128], list(models), n=2, cutoff=NEAR_NAME)
         if names:
-            known += sorted({e.model_name for e in mine})
-        close = difflib.get_close_matches(asked[:128], known, n=2, cutoff=0.6)
-        if close or names:
-            return tuple(close)
+            return tuple([*ids, *near][:2])
         # A model's name where only endpoint ids are taken: name the endpoint that runs this model.
-        models = {e.model_name: e.id for e in reversed(mine)}
-        return tuple(models[name] for name in difflib.get_close_matches(asked[:128], list(models), n=1, cutoff=0.6))
+        return tuple(ids or [models[name] for name in near[:1]])
+
+
+def _usable(endpoint: Endpoint, caller: Caller) -> bool:
+    return endpoint.status == "running" and (not caller.endpoints or endpoint.id in caller.endpoints)

@@ -63,7 +63,7 @@ def chat_parameters(max_output_tokens: int, default_output_tokens: int) -> tuple
             default_output_tokens,
             "the default shrinks to the room that the prompt leaves; max_completion_tokens means the same",
         ),
-        ParameterRange("stop", 0, 16, None, "number of strings"),
+        ParameterRange("stop", 0, 4, None, "number of strings"),
         ParameterRange("frequency_penalty", -2, 2, 0),
         ParameterRange("presence_penalty", -2, 2, 0),
         ParameterRange(
@@ -167,7 +167,7 @@ USE_MULTILINGUAL = CatalogueEntry(
         version="v3",
         title="Universal Sentence Encoder Multilingual v3",
         licence="Apache-2.0",
-        capabilities=("embeddings",),
+        capabilities=("embeddings", "tokenization"),
         context_tokens=4096,
         dimensions=512,
         languages=("zh", "en", "ar", "de", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr"),

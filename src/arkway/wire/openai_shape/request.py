@@ -68,7 +68,7 @@ CHAT_FIELDS = (
     Field("function_call", "string or object", "the older form of `tool_choice`"),
     Field("response_format", "object", "`text`, `json_object` or `json_schema`", default="text"),
     Field("user", "string", "your own user's id; not interpreted", max_bytes=NAME_MAX_BYTES, plain=True),
-    Field("parallel_tool_calls", "boolean", "accepted; one call per answer is made", effect="ignored"),
+    Field("parallel_tool_calls", "boolean", "accepted without effect; the model decides", effect="ignored"),
     Field("service_tier", "any", "accepted without effect", effect="ignored"),
     Field("chat_template", "any", "a template from a request is code from a stranger", effect="refused"),
     Field("chat_template_kwargs", "any", "as `chat_template`", effect="refused"),

@@ -1,0 +1,304 @@
+"""The one road of every chat: render and neutralise, count, admit, complete, read back.
+
+`Engine` is one model: a supervised process, a gate over its slots, and what both need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import msgspec
+
+from arkway.backends.engine.admission import Gate, Grant
+from arkway.backends.engine.answer import Answer, Counts, Plan
+from arkway.backends.engine.child import ChildConfig
+from arkway.backends.engine.process import Process, Supervisor, fingerprint
+from arkway.backends.engine.prompt import wire_message
+from arkway.backends.engine.sampling import answer_limit, engine_sampling, logprob_count
+from arkway.backends.engine.schema import check_schema
+from arkway.backends.engine.settings import EngineModel, EngineSettings
+from arkway.backends.engine.tools import (
+    enforced_schema,
+    messages_without_tool_template,
+    shown_tools,
+    wire_tools,
+)
+from arkway.core.caller import Call
+from arkway.core.chat import ChatRequest, Usage
+from arkway.core.embedding import Tokenized, TokenizeRequest
+from arkway.core.errors import BackendFailed, InvalidField, UnsupportedInput
+from arkway.core.events import Delta, Event, Finished, Progress, ToolDelta, UsageReport
+
+SCHEMAS_KEPT = 256
+COMPLAINT_WAIT_S = 0.05
+Result = TypeVar("Result")
+
+
+class Engine:
+    """One served model. ``used_s`` is the monotonic time of its last use."""
+
+    def __init__(self, model: EngineModel, settings: EngineSettings, config: Callable[[], ChildConfig]) -> None:
+        self.model = model
+        self.gate = Gate(settings.slots, settings.queue_limit, settings.queue_wait_s)
+        self.supervisor = Supervisor(
+            config,
+            start_limit_s=settings.start_limit_s,
+            hang_limit_s=settings.hang_limit_s,
+            backoff_first_s=settings.backoff_first_s,
+            backoff_limit_s=settings.backoff_limit_s,
+            on_death=self.gate.line.forget_slots,
+        )
+        self.used_s = time.monotonic()
+        self.users = 0
+        self._slots = settings.slots
+        self._schemas: OrderedDict[bytes, None] = OrderedDict()
+        self._schema_trial = asyncio.Lock()
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[None]:
+        """Around every use: an engine with users is not stopped for idleness."""
+        self.users += 1
+        try:
+            yield
+        finally:
+            self.users -= 1
+            self.used_s = time.monotonic()
+
+    async def chat(self, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
+        """See `arkway.ports.Backend`. The first event comes when the engine has accepted the prompt."""
+        check_request(request, self._slots)
+        schema, schema_field = wanted_schema(request)
+        with self.use():
+            with self.gate.preparing(request.n):
+                process, plans = await self._on_living(lambda process: self._plans(process, request, schema))
+            if request.n == 1:
+                stream = self._answer(process, plans[0], call, schema_field)
+            else:
+                stream = _merged([self._answer(process, plan, call, schema_field) for plan in plans])
+            async with aclosing(stream) as events:
+                async for event in events:
+                    yield event
+
+    async def tokenize(self, request: TokenizeRequest) -> tuple[Tokenized, ...]:
+        """See `arkway.ports.Tokenizer`: control tokens are not recognised, no opening token is added."""
+        with self.use():
+            _, found = await self._on_living(lambda process: _each_tokenized(process, request.texts))
+            return found
+
+    async def _on_living(self, work: Callable[[Process], Awaitable[Result]]) -> tuple[Process, Result]:
+        """Work that changes nothing and is simply done again when the engine dies under it, once."""
+        process = await self.supervisor.process()
+        try:
+            with self.supervisor.watched():
+                return process, await work(process)
+        except BackendFailed:
+            if not await self.supervisor.brought_down(process):
+                raise
+        process = await self.supervisor.process()
+        with self.supervisor.watched():
+            return process, await work(process)
+
+    async def _plans(self, process: Process, request: ChatRequest, schema: dict[str, Any] | None) -> list[Plan]:
+        tools = shown_tools(request)
+        native = process.traits.supports("tools") and process.traits.supports("tool_calls")
+        messages = request.messages if native else messages_without_tool_template(request.messages, tools)
+        ids = await process.reader.ids(
+            [wire_message(message) for message in messages], wire_tools(tools if native else ())
+        )
+        body: dict[str, Any] = {
+            "prompt": ids,
+            "n_predict": answer_limit(request, self.model.card, len(ids)),
+            "n_probs": logprob_count(request),
+        }
+        if schema is not None:
+            body["json_schema"] = schema
+        return [
+            Plan(
+                ids=ids,
+                body={**body, **engine_sampling(request.sampling, self.model.card, choice)},
+                logprobs=request.logprobs,
+                top_logprobs=request.top_logprobs,
+                tool_names=frozenset(tool.name for tool in tools) if schema is None else frozenset(),
+                enforced=request.tool_choice.mode in ("required", "named"),
+                legacy_functions=request.legacy_functions,
+            )
+            for choice in range(request.n)
+        ]
+
+    async def _answer(self, process: Process, plan: Plan, call: Call, schema_field: str) -> AsyncGenerator[Event, None]:
+        """One answer on one slot, with its own usage. Nothing here waits once the caller has left."""
+        grant = await self.gate.enter((call.account, call.key_id))
+        answer: Answer | None = None
+        try:
+            process = process if process.alive else await self.supervisor.process()
+            body = {**plan.body, "cache_prompt": grant.same_account}
+            answer = Answer(process, msgspec.structs.replace(plan, body=body), grant.slot, self.supervisor.heard)
+            with self.supervisor.flight(fingerprint(plan.body)):
+                try:
+                    async with aclosing(answer.events()) as events:
+                        async for event in self._with_schema_tried(process, plan, schema_field, events):
+                            yield event
+                except BackendFailed:
+                    await self.supervisor.brought_down(process)
+                    raise
+            yield UsageReport(_usage([answer.counts]))
+        finally:
+            self._let_go(grant, answer)
+
+    async def _with_schema_tried(
+        self, process: Process, plan: Plan, field: str, events: AsyncGenerator[Event, None]
+    ) -> AsyncGenerator[Event, None]:
+        """The engine answers without any schema when it cannot compile it and says so only on standard error.
+
+        So the first use of each schema is watched, alone: raises InvalidField when the engine complained.
+        """
+        key = fingerprint({"schema": plan.body.get("json_schema")})
+        if "json_schema" in plan.body and key not in self._schemas:
+            async with self._schema_trial:
+                process.complaints.clear()
+                first = await anext(events, None)
+                await asyncio.sleep(COMPLAINT_WAIT_S)
+                if process.complaints:
+                    raise InvalidField(f"the JSON schema cannot be used: {process.complaints[0]}", field)
+                self._schemas[key] = None
+                if len(self._schemas) > SCHEMAS_KEPT:
+                    self._schemas.popitem(last=False)
+            if first is not None:
+                yield first
+        async for event in events:
+            yield event
+
+    def _let_go(self, grant: Grant, answer: Answer | None) -> None:
+        """The slot is free once the engine has hung up: at once after a whole answer, soon after an abandoned one."""
+        drain = answer.completion.abandon() if answer is not None else None
+        if drain is None:
+            self.gate.leave(grant)
+        else:
+            drain.add_done_callback(lambda _: self.gate.leave(grant))
+
+
+def check_request(request: ChatRequest, slots: int) -> None:
+    """What this engine cannot do at all. Raises InvalidField or UnsupportedInput."""
+    if not 1 <= request.n <= slots:
+        raise InvalidField(f"`n` must be between 1 and {slots}", "n")
+    for place, message in enumerate(request.messages):
+        if message.has_image():
+            raise UnsupportedInput("this model reads text only", f"messages[{place}].content")
+
+
+def wanted_schema(request: ChatRequest) -> tuple[dict[str, Any] | None, str]:
+    """The schema the answer is held to, if any, and the field it came from."""
+    schema = enforced_schema(request)
+    if schema is not None:
+        return schema, "tools"
+    match request.response_format.kind:
+        case "json_object":
+            return {"type": "object"}, "response_format"
+        case "json_schema":
+            check_schema(request.response_format.schema, "response_format")
+            return request.response_format.schema, "response_format"
+        case _:
+            return None, ""
+
+
+def _usage(counts: list[Counts]) -> Usage:
+    """The prompt counts once, however many answers were drawn from it."""
+    return Usage(
+        prompt_tokens=max((count.prompt for count in counts), default=0),
+        completion_tokens=sum(count.completion for count in counts),
+        cached_tokens=max((count.cached for count in counts), default=0),
+    )
+
+
+async def _merged(streams: list[AsyncGenerator[Event, None]]) -> AsyncGenerator[Event, None]:
+    """Several answers at once, each event marked with its choice, token counts added up."""
+    queue: asyncio.Queue[tuple[int, Event | BaseException | None]] = asyncio.Queue(maxsize=64)
+    tasks = [asyncio.create_task(_pump(index, stream, queue)) for index, stream in enumerate(streams)]
+    spent = [0] * len(streams)
+    reports: list[Usage] = []
+    try:
+        open_streams = len(streams)
+        while open_streams:
+            index, event = await queue.get()
+            if event is None:
+                open_streams -= 1
+            elif isinstance(event, BaseException):
+                raise event
+            elif isinstance(event, UsageReport):
+                reports.append(event.usage)
+            else:
+                if (marked := _marked(event, index, spent)) is not None:
+                    yield marked
+        yield UsageReport(_summed(reports))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _pump(
+    index: int, stream: AsyncGenerator[Event, None], queue: asyncio.Queue[tuple[int, Event | BaseException | None]]
+) -> None:
+    try:
+        async with aclosing(stream) as events:
+            async for event in events:
+                await queue.put((index, event))
+        await queue.put((index, None))
+    except Exception as error:
+        await queue.put((index, error))
+
+
+def _marked(event: Event, index: int, spent: list[int]) -> Event | None:
+    match event:
+        case Progress():
+            return event if index == 0 else None
+        case Finished():
+            return Finished(event.reason, index)
+        case Delta() | ToolDelta():
+            spent[index] = event.completion_tokens
+            return msgspec.structs.replace(event, index=index, completion_tokens=sum(spent))
+        case _:
+            return event
+
+
+def _summed(reports: list[Usage]) -> Usage:
+    return _usage([Counts(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) for usage in reports])
+
+
+async def _each_tokenized(process: Process, texts: tuple[str, ...]) -> tuple[Tokenized, ...]:
+    return tuple([await _tokenized(process, text) for text in texts])
+
+
+async def _tokenized(process: Process, text: str) -> Tokenized:
+    if not text:
+        return Tokenized((), ())
+    pieces = await process.client.pieces(text, special=False)
+    return tokenized(text, [(piece.id, piece.octets) for piece in pieces])
+
+
+def tokenized(text: str, pieces: list[tuple[int, bytes]]) -> Tokenized:
+    """Ids and character ranges from tokens and their octets, which add up to the text.
+
+    A vocabulary that puts a blank before every text has one octet more: the ranges are those of the text itself.
+    Raises BackendFailed when the octets add up to something else.
+    """
+    starts = [0]
+    for letter in text:
+        starts.append(starts[-1] + len(letter.encode()))
+    owner = [place for place, start in enumerate(starts[:-1]) for _ in range(starts[place + 1] - start)]
+    total = len(owner)
+    place = total - sum(len(octets) for _, octets in pieces)
+    if place not in (0, -1):
+        raise BackendFailed("the engine's tokens do not add up to the text")
+    offsets = []
+    for _, octets in pieces:
+        first, last = max(place, 0), place + len(octets) - 1
+        place += len(octets)
+        begin = owner[first] if first < total else len(text)
+        offsets.append((begin, owner[last] + 1 if first <= last < total else begin))
+    return Tokenized(tuple(token for token, _ in pieces), tuple(offsets))

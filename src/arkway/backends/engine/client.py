@@ -1,0 +1,278 @@
+"""HTTP to one engine process over its Unix socket: templates, tokens, and completions that can be abandoned at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from arkway.core.errors import BackendFailed, InvalidField
+
+FRAME_MAX_BYTES = 4 * 1024 * 1024
+CALL_LIMIT_S = 60.0
+DRAIN_LIMIT_S = 30.0
+FENCE = -1
+"""Echoed by the engine's tokenizer between texts; no token has this id."""
+
+FINAL_FIELDS = (
+    "content",
+    "tokens",
+    "stop",
+    "stop_type",
+    "truncated",
+    "tokens_predicted",
+    "tokens_evaluated",
+    "timings",
+)
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One token the engine could have chosen at a position. ``octets`` of a top entry are the token's own."""
+
+    id: int
+    token: str
+    logprob: float
+    octets: list[int] = msgspec.field(name="bytes", default_factory=list)
+
+
+class Position(Candidate, frozen=True):
+    """The chosen token of one position; its ``octets`` are those of the text sent with it."""
+
+    top_logprobs: list[Candidate] = []
+
+
+class PromptProgress(msgspec.Struct, frozen=True):
+    total: int = 0
+    cache: int = 0
+    processed: int = 0
+
+
+class Timings(msgspec.Struct, frozen=True):
+    cache_n: int = 0
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One event of a completion. ``tokens_predicted`` counts from the start; ``stop`` marks the last frame."""
+
+    content: str = ""
+    tokens: list[int] = []
+    stop: bool = False
+    stop_type: str = "none"
+    truncated: bool = False
+    tokens_predicted: int = 0
+    tokens_evaluated: int = 0
+    prompt_progress: PromptProgress | None = None
+    completion_probabilities: list[Position] = []
+    timings: Timings = Timings()
+    error: dict[str, Any] | None = None
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """A token id and its text; a piece that is not valid UTF-8 comes as a list of octets."""
+
+    id: int
+    piece: str | list[int]
+
+    @property
+    def octets(self) -> bytes:
+        return self.piece.encode() if isinstance(self.piece, str) else bytes(self.piece)
+
+
+class Traits(msgspec.Struct, frozen=True):
+    """What the engine says of its model's chat template."""
+
+    chat_template_caps: dict[str, bool] = {}
+
+    def supports(self, feature: str) -> bool:
+        return self.chat_template_caps.get(f"supports_{feature}", False)
+
+
+class _Refused(BackendFailed):
+    """The engine took the call and said no; the message is its reason."""
+
+
+class _Rendered(msgspec.Struct, frozen=True):
+    prompt: str
+
+
+class _Ids(msgspec.Struct, frozen=True):
+    tokens: list[int]
+
+
+class _Pieces(msgspec.Struct, frozen=True):
+    tokens: list[Piece]
+
+
+_frame = msgspec.json.Decoder(Frame)
+
+
+class EngineClient:
+    """One engine process. Every method raises BackendFailed when the process breaks off."""
+
+    def __init__(self, socket_path: str, api_key: str) -> None:
+        self._session = aiohttp.ClientSession(
+            "http://engine",
+            connector=aiohttp.UnixConnector(socket_path, limit=0, force_close=True),
+            headers={"Authorization": f"Bearer {api_key}"},
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+        self._drains: set[asyncio.Task[None]] = set()
+
+    async def aclose(self) -> None:
+        for drain in self._drains:
+            drain.cancel()
+        await self._session.close()
+
+    async def traits(self) -> Traits:
+        return msgspec.json.decode(await self._call("GET", "/props", None), type=Traits)
+
+    async def render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
+        """The prompt the model's own template makes. Raises InvalidField when the template refuses the messages."""
+        body = {"messages": messages, **({"tools": tools} if tools else {})}
+        try:
+            return msgspec.json.decode(await self._call("POST", "/apply-template", body), type=_Rendered).prompt
+        except _Refused as refused:
+            raise InvalidField(f"the model's chat template refuses the messages: {refused}", "messages") from None
+
+    async def ids(self, content: str | Sequence[str | int], *, special: bool, start: bool = False) -> list[int]:
+        """Token ids. ``special``: control tokens are recognised; ``start``: the model's opening token is added."""
+        body = {"content": content, "parse_special": special, "add_special": start}
+        return msgspec.json.decode(await self._call("POST", "/tokenize", body), type=_Ids).tokens
+
+    async def ids_of_each(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        """Token ids of every text, in one call."""
+        if not texts:
+            return []
+        fenced: list[str | int] = []
+        for text in texts:
+            fenced += (text, FENCE)
+        return _split(await self.ids(fenced, special=special))
+
+    async def pieces(self, content: str | Sequence[int], *, special: bool) -> list[Piece]:
+        """Tokens with their own text; a list of ids gives the pieces of those ids."""
+        body = {"content": content, "parse_special": special, "add_special": False, "with_pieces": True}
+        return msgspec.json.decode(await self._call("POST", "/tokenize", body), type=_Pieces).tokens
+
+    def complete(self, body: dict[str, Any]) -> Completion:
+        """A streamed completion, not yet begun."""
+        streamed = {**body, "stream": True, "return_progress": True, "return_tokens": True}
+        return Completion(self._session, {**streamed, "response_fields": FINAL_FIELDS}, self._drains)
+
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> bytes:
+        try:
+            data = None if body is None else msgspec.json.encode(body)
+            async with (
+                asyncio.timeout(CALL_LIMIT_S),
+                self._session.request(method, path, data=data) as response,
+            ):
+                payload = await response.read()
+        except UnicodeEncodeError:
+            raise InvalidField("the text holds half a surrogate pair, which is no character", "messages") from None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise BackendFailed("the engine broke off; send the request again") from error
+        if response.status != 200:
+            raise _Refused(_reason(payload))
+        return payload
+
+
+class Completion:
+    """One running completion. ``abandon`` is synchronous: safe in a ``finally``."""
+
+    def __init__(self, session: aiohttp.ClientSession, body: dict[str, Any], drains: set[asyncio.Task[None]]) -> None:
+        self._session = session
+        self._body = body
+        self._drains = drains
+        self._response: aiohttp.ClientResponse | None = None
+        self._finished = False
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """The engine's frames, the last one with ``stop``. Raises BackendFailed when the stream ends without it."""
+        try:
+            self._response = await self._session.post("/completion", data=msgspec.json.encode(self._body))
+            if self._response.status != 200:
+                raise _refusal(self._response.status, await self._response.read())
+            async for data in _events(self._response.content):
+                frame = _decoded(data)
+                self._finished = frame.stop
+                yield frame
+                if frame.stop:
+                    return
+        except (aiohttp.ClientError, OSError) as error:
+            raise BackendFailed("the engine broke off while answering; send the request again") from error
+        raise BackendFailed("the engine ended its answer without finishing it; send the request again")
+
+    def abandon(self) -> asyncio.Task[None] | None:
+        """Tells the engine that nobody listens. The task returned ends when the engine has let go of the slot.
+
+        Closing only our writing half lets the engine see that the client is gone and lets us see it hang up in turn.
+        """
+        response = self._response
+        if response is None or response.connection is None or self._finished:
+            if response is not None:
+                response.close()
+            return None
+        transport = response.connection.transport
+        if transport is not None and not transport.is_closing():
+            transport.write_eof()
+        drain = asyncio.get_running_loop().create_task(_drain(response))
+        self._drains.add(drain)
+        drain.add_done_callback(self._drains.discard)
+        return drain
+
+
+async def _drain(response: aiohttp.ClientResponse) -> None:
+    try:
+        async with asyncio.timeout(DRAIN_LIMIT_S):
+            async for _ in response.content.iter_any():
+                pass
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        pass
+    finally:
+        response.close()
+
+
+async def _events(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """The data of each server-sent event; lines are cut here because a reader's own line limit is too short."""
+    pending = b""
+    async for chunk in stream.iter_any():
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith((b"data:", b"error:")):
+                yield line.partition(b":")[2].strip()
+        if len(pending) > FRAME_MAX_BYTES:
+            raise BackendFailed("the engine sent an event that is too large")
+
+
+def _decoded(data: bytes) -> Frame:
+    try:
+        frame = _frame.decode(data)
+    except msgspec.MsgspecError as error:
+        raise BackendFailed("the engine sent an event that cannot be read") from error
+    if frame.error is not None:
+        raise BackendFailed(f"the engine gave up: {str(frame.error.get('message', ''))[:300]}")
+    return frame
+
+
+def _refusal(status: int, payload: bytes) -> BackendFailed | InvalidField:
+    reason = _reason(payload)
+    return InvalidField(f"the engine refuses the request: {reason}") if status == 400 else BackendFailed(reason)
+
+
+def _reason(payload: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(payload)["error"]["message"])[:300]
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        return "no reason given"
+
+
+def _split(ids: list[int]) -> list[list[int]]:
+    groups: list[list[int]] = [[]]
+    for token in ids:
+        if token == FENCE:
+            groups.append([])
+        else:
+            groups[-1].append(token)
+    return groups[:-1]

@@ -1,0 +1,186 @@
+"""All embedded engines of one server: started on demand, stopped when idle, within one processor and memory budget."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+
+import msgspec
+
+from arkway.backends.engine.chat import Engine
+from arkway.backends.engine.child import ChildConfig
+from arkway.backends.engine.cpus import usable_cpus
+from arkway.backends.engine.footprint import footprint_bytes, memory_cap_bytes
+from arkway.backends.engine.settings import MIB, EngineModel, EngineSettings
+from arkway.core.caller import Call
+from arkway.core.chat import ChatRequest
+from arkway.core.embedding import Tokenized, TokenizeRequest
+from arkway.core.errors import BackendUnavailable, Overloaded
+from arkway.core.events import Event
+from arkway.core.model import Deployment
+
+CONTEXT_STEP = 256
+SMALL_MACHINE_CPUS = 4
+
+
+class EngineStatus(msgspec.Struct, frozen=True):
+    """One engine, for readiness and metrics. ``failure`` says why the last start failed."""
+
+    name: str
+    loaded: bool
+    ready: bool
+    queue: int
+    in_flight: int
+    slots_busy: int
+    restarts: int
+    pid: int
+    failure: str
+
+
+class EnginePool:
+    """Implements `arkway.ports.Backend` and `arkway.ports.Tokenizer` for the models it holds, by served name."""
+
+    def __init__(self, models: Mapping[str, EngineModel], settings: EngineSettings | None = None) -> None:
+        self._settings = settings or EngineSettings()
+        self._engines = {name: self._engine(model) for name, model in models.items()}
+        self._memory_cap = memory_cap_bytes(self._settings.memory_bytes)
+        self._footprints: dict[str, int] = {}
+        self._loading = asyncio.Lock()
+        self._reaper: asyncio.Task[None] | None = None
+
+    def chat(self, deployment: Deployment, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
+        """See `arkway.ports.Backend`."""
+        return self._chat(deployment.card.served_name, request, call)
+
+    async def tokenize(self, deployment: Deployment, request: TokenizeRequest, call: Call) -> tuple[Tokenized, ...]:
+        """See `arkway.ports.Tokenizer`."""
+        engine = self._found(deployment.card.served_name)
+        with engine.use():
+            await self._make_room(engine)
+            return await engine.tokenize(request)
+
+    async def start(self, name: str) -> None:
+        """Loads a model now. Raises BackendUnavailable with the reason it does not load."""
+        engine = self._found(name)
+        with engine.use():
+            await self._make_room(engine)
+            await engine.supervisor.process()
+
+    async def aclose(self) -> None:
+        """Ends every engine."""
+        if self._reaper is not None:
+            self._reaper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reaper
+        await asyncio.gather(*(engine.supervisor.stop() for engine in self._engines.values()))
+
+    def status(self) -> tuple[EngineStatus, ...]:
+        return tuple(_status(name, engine) for name, engine in self._engines.items())
+
+    async def _chat(self, name: str, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
+        engine = self._found(name)
+        with engine.use():
+            await self._make_room(engine)
+            async with aclosing(engine.chat(request, call)) as events:
+                async for event in events:
+                    yield event
+
+    def _found(self, name: str) -> Engine:
+        engine = self._engines.get(name)
+        if engine is None:
+            raise BackendUnavailable(f"the model `{name}` is not installed in the embedded engine; pull it first")
+        return engine
+
+    async def _make_room(self, engine: Engine) -> None:
+        """Stops idle engines, the longest idle first, until this one fits. Raises BackendUnavailable when it cannot."""
+        if engine.supervisor.loaded:
+            return
+        self._start_reaper()
+        async with self._loading:
+            needed = self._footprint(engine)
+            if needed > self._memory_cap:
+                raise BackendUnavailable(
+                    f"the model needs about {needed // MIB} MiB and the engine may use {self._memory_cap // MIB} MiB; "
+                    "use a smaller model or raise the memory cap"
+                )
+            while self._used_bytes() + needed > self._memory_cap:
+                await self._evict()
+            await engine.supervisor.process()
+
+    async def _evict(self) -> None:
+        idle = [engine for engine in self._engines.values() if engine.supervisor.loaded and not engine.users]
+        if not idle:
+            raise Overloaded("every loaded model is busy and there is no memory for another one; try again later", 5.0)
+        await min(idle, key=lambda engine: engine.used_s).supervisor.stop()
+
+    def _used_bytes(self) -> int:
+        return sum(self._footprint(engine) for engine in self._engines.values() if engine.supervisor.loaded)
+
+    def _footprint(self, engine: Engine) -> int:
+        name = engine.model.card.served_name
+        if name not in self._footprints:
+            model = engine.model
+            self._footprints[name] = footprint_bytes(model.path, model.card.context_tokens, self._settings.slots)
+        return self._footprints[name]
+
+    def _engine(self, model: EngineModel) -> Engine:
+        return Engine(model, self._settings, lambda: self._child_config(model))
+
+    def _child_config(self, model: EngineModel) -> ChildConfig:
+        """A slot's room is a little more than the card's context, so that our own count decides."""
+        loaded = sum(engine.supervisor.loaded for engine in self._engines.values())
+        threads, batch_threads = thread_counts(usable_cpus(), max(1, loaded), self._settings.threads)
+        return ChildConfig(
+            model_path=str(model.path),
+            socket_path="",
+            api_key="",
+            context_tokens=(model.card.context_tokens // CONTEXT_STEP + 1) * CONTEXT_STEP,
+            slots=self._settings.slots,
+            threads=threads,
+            batch_threads=batch_threads,
+            batch_tokens=self._settings.batch_tokens,
+        )
+
+    def _start_reaper(self) -> None:
+        if self._settings.idle_stop_s and (self._reaper is None or self._reaper.done()):
+            self._reaper = asyncio.create_task(self._reap())
+
+    async def _reap(self) -> None:
+        """Stops engines that nobody has used for a while."""
+        while True:
+            await asyncio.sleep(min(30.0, self._settings.idle_stop_s / 4))
+            now_s = time.monotonic()
+            for engine in self._engines.values():
+                idle_s = now_s - engine.used_s
+                if engine.supervisor.loaded and not engine.users and idle_s > self._settings.idle_stop_s:
+                    await engine.supervisor.stop()
+
+
+def thread_counts(cpus: int, engines: int, configured: int = 0) -> tuple[int, int]:
+    """Threads for decoding and for reading prompts, when ``engines`` share the processors.
+
+    Decoding leaves one processor to the server on a machine that has few: spinning threads that wait for each other
+    collapse when one of them is displaced.
+    """
+    if configured:
+        return configured, configured
+    share = max(1, cpus // engines)
+    return max(1, share - 1 if cpus <= SMALL_MACHINE_CPUS else share), share
+
+
+def _status(name: str, engine: Engine) -> EngineStatus:
+    supervisor = engine.supervisor
+    return EngineStatus(
+        name=name,
+        loaded=supervisor.loaded,
+        ready=supervisor.ready,
+        queue=engine.gate.line.waiting,
+        in_flight=supervisor.in_flight,
+        slots_busy=engine.gate.line.busy,
+        restarts=supervisor.restarts,
+        pid=supervisor.pid,
+        failure=supervisor.failure,
+    )

@@ -1,0 +1,179 @@
+"""The one table of routes: who may come in, by which method, and what every answer carries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import get_args
+
+import pytest
+
+from arkway.http.surface import ROUTES, Auth, Route
+from arkway.testing import API_KEY, ENDPOINT_ID, RunningServer, running_server
+from tests.tools.client import Connection, Reply
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "PROPFIND")
+UNKNOWN = (
+    "/",
+    "/api",
+    "/api/v3",
+    "/api/v3/",
+    "/api/v3/chat",
+    "/api/v3/chat/completions/",
+    "//api/v3/chat/completions",
+    "/api/v3/../v3/models",
+    "/api/v3/%2e%2e/v3/models",
+    "/api/v3/bots/chat/completions",
+    "/API/V3/models",
+    "/favicon.ico",
+    "/api/v3/models%00",
+    "/api/v3/models%0d%0aX-Evil:1",
+    "/api/v3/models/ep-1",
+    "/%ff%fe",
+    "/*",
+)
+OPEN = {"/livez", "/readyz", "/metrics"}
+CHAT = {"model": ENDPOINT_ID, "messages": [{"role": "user", "content": "问"}]}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[Connection]:
+    with Connection(server.url) as connection:
+        yield connection
+
+
+def path_of(route: Route) -> str:
+    return route.path.replace("{}", ENDPOINT_ID)
+
+
+def is_v3(reply: Reply) -> bool:
+    """v3 ends its messages with the request id and writes an empty ``param``; OpenAI writes null."""
+    return f"Request id: {reply.headers['x-request-id']}" in reply.error()["message"]
+
+
+def test_every_route_says_who_may_come_in() -> None:
+    assert {route.path for route in ROUTES if route.auth == "none"} == OPEN
+    assert all(route.auth in get_args(Auth) for route in ROUTES)
+    assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
+    assert all(route.body_max_bytes > 0 for route in ROUTES if route.method == "POST")
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_without_credentials_only_open_routes_answer(client: Connection, route: Route) -> None:
+    reply = client.call(route.method, path_of(route), b"{" if route.method == "POST" else None, key="")
+    if route.auth == "none":
+        assert reply.status == 200
+        return
+    assert reply.status == 401
+    assert reply.error()["code"] in ("AuthenticationError", "invalid_api_key")
+    assert "Authorization: Bearer" in reply.error()["message"]
+    assert is_v3(reply) == (route.dialect == "v3")
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.auth != "none"], ids=lambda route: route.path)
+def test_wrong_credentials_get_one_answer(client: Connection, route: Route) -> None:
+    def refused(secret: str) -> tuple[int, str]:
+        body = CHAT if route.method == "POST" else None
+        reply = client.call(route.method, path_of(route), body, {"Authorization": f"Bearer {secret}"})
+        return reply.status, reply.error()["message"].replace(reply.headers["x-request-id"], "<id>")
+
+    answers = {refused(secret) for secret in (API_KEY[:-1], API_KEY + "x", API_KEY.upper(), "x", "é", "x" * 4000)}
+    assert {status for status, _ in answers} == {401}
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "bearerx", "", "HMAC-SHA256", "AWS4-HMAC-SHA256"])
+def test_only_bearer_is_a_scheme(client: Connection, scheme: str) -> None:
+    reply = client.post("/api/v3/chat/completions", CHAT, {"Authorization": f"{scheme} {API_KEY}"})
+    assert reply.status == 401
+
+
+@pytest.mark.parametrize("value", [f"bearer {API_KEY}", f"BEARER {API_KEY}", f"Bearer   {API_KEY}  "])
+def test_the_schemes_case_and_spaces_do_not_matter(client: Connection, value: str) -> None:
+    assert client.post("/api/v3/chat/completions", CHAT, {"Authorization": value}).status == 200
+
+
+@pytest.mark.parametrize("path", sorted({route.path for route in ROUTES}))
+def test_other_methods_are_405_and_say_which_would_do(client: Connection, path: str) -> None:
+    allowed = {route.method for route in ROUTES if route.path == path}
+    for method in METHODS:
+        if method in allowed:
+            continue
+        reply = client.call(method, path.replace("{}", "x"), key="")
+        assert reply.status == 405
+        assert set(reply.headers["allow"].split(", ")) == allowed
+        assert method == "HEAD" or reply.error()["code"] in ("MethodNotAllowed", "method_not_allowed")
+
+
+@pytest.mark.parametrize("path", UNKNOWN)
+def test_unknown_paths_are_404_in_json(client: Connection, path: str) -> None:
+    for method in ("GET", "POST", "DELETE"):
+        reply = client.call(method, path, {} if method == "POST" else None)
+        assert reply.status == 404
+        assert reply.error()["code"] == "NotFound"
+        assert is_v3(reply)
+        assert "x-evil" not in reply.headers
+
+
+@pytest.mark.parametrize("path", ["/v1/", "/v1/completions", "/v1/models/", "/v1/models/a/b", "/v1//models"])
+def test_unknown_paths_under_v1_are_404_in_openais_form(client: Connection, path: str) -> None:
+    reply = client.get(path)
+    assert reply.status == 404
+    assert reply.error()["code"] == "unknown_url"
+    assert reply.error()["param"] is None
+
+
+def test_an_escaped_path_is_the_path(client: Connection) -> None:
+    assert client.get("/api/v3/model%73").status == 200
+    assert client.get("/api/v3/models?anything=%ff&x").status == 200
+
+
+@pytest.mark.parametrize("host", ["x/public?", "x#", "a@b", "livez", "127.0.0.1/livez", "[::1", "\\", "xn--", "a, b"])
+def test_the_host_header_opens_no_door(client: Connection, host: str) -> None:
+    assert client.call("GET", "/api/v3/models", None, {"Host": host}, key="").status in (400, 401)
+    assert client.call("GET", "/api/v3/models", None, {"Host": host}).status in (200, 400)
+
+
+@pytest.mark.parametrize("path", ["/api/v3/models", "/v1/models", "/livez", "/metrics", "/nowhere"])
+def test_every_answer_carries_its_ids(client: Connection, path: str) -> None:
+    reply = client.get(path, {"X-Client-Request-Id": "20240701080000abcdef"})
+    assert re.fullmatch(r"02\d{13}[0-9a-f]{38}", reply.headers["x-request-id"])
+    assert reply.headers["x-tt-logid"] == reply.headers["x-request-id"]
+    assert reply.headers["x-client-request-id"] == "20240701080000abcdef"
+    assert "server" not in reply.headers
+
+
+@pytest.mark.parametrize("value", ["é", "a\tb", "x" * 257, ""])
+def test_a_client_id_that_is_no_id_is_not_echoed(client: Connection, value: str) -> None:
+    reply = client.get("/api/v3/models", {"X-Client-Request-Id": value})
+    assert reply.status == 200
+    assert "x-client-request-id" not in reply.headers
+
+
+def test_request_ids_are_never_the_same(client: Connection) -> None:
+    assert len({client.get("/livez").headers["x-request-id"] for _ in range(200)}) == 200
+
+
+def test_streams_are_chunked_and_never_cached(client: Connection) -> None:
+    reply = client.post("/api/v3/chat/completions", {**CHAT, "stream": True})
+    assert reply.headers["transfer-encoding"] == "chunked"
+    assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert "no-store" in reply.headers["cache-control"]
+    assert reply.headers["x-accel-buffering"] == "no"
+    assert "content-length" not in reply.headers
+
+
+def test_health_and_metrics_tell_the_truth(client: Connection) -> None:
+    assert client.get("/livez").json()["status"] == "ok"
+    assert client.get("/readyz").json() == {"status": "ok", "troubles": []}
+    client.post("/api/v3/chat/completions", CHAT)
+    metrics = client.get("/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert b'arkway_requests_total{dialect="v3",model="scripted-chat-1",operation="chat",status="200"}' in metrics.body
+    assert API_KEY.encode() not in metrics.body

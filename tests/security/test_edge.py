@@ -1,0 +1,219 @@
+"""The edge of HTTP: sizes at their limits, encodings, broken heads, slow bodies (A9, A10, A14, A16, J6)."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from arkway.http.asgi import Limits
+from arkway.http.surface import ROUTES, Route
+from arkway.testing import API_KEY, EMBEDDING_ENDPOINT_ID, ENDPOINT_ID, RunningServer, running_server
+from arkway.wire import json
+from tests.tools.client import Connection, Reply
+
+CHATS = ("/api/v3/chat/completions", "/v1/chat/completions")
+ASK = json.dumps({"model": ENDPOINT_ID, "messages": [{"role": "user", "content": "问"}]})
+LIMITS = Limits()
+POSTS = [route for route in ROUTES if route.method == "POST"]
+HEAD = ("Host", "Authorization", "Content-Length")
+
+
+def fields(client: Connection, data: bytes = ASK) -> dict[str, str]:
+    return {"Host": client.host, "Authorization": f"Bearer {API_KEY}", "Content-Length": str(len(data))}
+
+
+def sent(client: Connection, path: str, extra: dict[str, str], data: bytes = ASK) -> Reply:
+    client.send_raw("POST", path, fields(client, data) | extra, data)
+    return client.reply()
+
+
+@pytest.mark.parametrize("path", CHATS)
+def test_header_fields_are_counted(client: Connection, path: str) -> None:
+    for count, status in ((LIMITS.header_count - 1, 200), (LIMITS.header_count, 200), (LIMITS.header_count + 1, 431)):
+        reply = sent(client, path, {f"X-{i}": "" for i in range(count - len(HEAD))})
+        assert reply.status == status
+    assert "header fields" in reply.error()["message"]
+
+
+@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("pieces", [1, 50])
+def test_header_bytes_are_counted(client: Connection, path: str, pieces: int) -> None:
+    named = fields(client)
+    room = LIMITS.header_bytes - sum(len(name) + len(value) for name, value in named.items())
+    for total, status in ((room - 1, 200), (room, 200), (room + 1, 431), (room + 1024, 431)):
+        extra = {f"X-{i:02}": "" for i in range(pieces)}
+        each, rest = divmod(total - sum(map(len, extra)), pieces)
+        for place, name in enumerate(extra):
+            extra[name] = "a" * (each + (rest if place == 0 else 0))
+        assert sent(client, path, extra).status == status
+    assert "32768" in sent(client, path, {"X": "a" * 33 * 1024}).error()["message"]
+
+
+@pytest.mark.parametrize("path", CHATS)
+def test_the_target_is_measured(client: Connection, path: str) -> None:
+    room = LIMITS.target_bytes - len(path)
+    for size, status in ((room - 1, 200), (room, 200), (room + 1, 431), (9 * 1024, 431)):
+        assert sent(client, f"{path}?{'a' * size}", {}).status == status
+    assert sent(client, "/" + "a" * LIMITS.target_bytes, {}).status == 431
+    assert sent(client, "/" + "a" * (LIMITS.target_bytes - 1), {}).status == 404
+
+
+def padded(path: str, size: int) -> bytes:
+    """A body of exactly so many bytes that is in order but for its size."""
+    values = {
+        "chat": {"model": ENDPOINT_ID, "messages": [{"role": "user", "content": "问"}], "max_tokens": 1},
+        "embed": {"model": EMBEDDING_ENDPOINT_ID, "input": "问"},
+        "token": {"model": ENDPOINT_ID, "text": "问"},
+    }
+    text = json.dumps(next(value for name, value in values.items() if name in path))
+    return text + b" " * (size - len(text))
+
+
+@pytest.mark.parametrize("route", POSTS, ids=lambda route: route.path)
+def test_bodies_are_taken_up_to_their_limit(server: RunningServer, route: Route) -> None:
+    path, limit = route.path, route.body_max_bytes
+    for size, status in ((limit - 1, 200), (limit, 200), (limit + 1, 413)):
+        with Connection(server.url) as client:
+            client.send_raw("POST", path, fields(client, b"") | {"Content-Length": str(size)})
+            if status == 200:
+                client.socket.sendall(padded(path, size))
+            reply = client.reply()
+            assert reply.status == status
+    assert str(limit) in reply.error()["message"]
+
+
+@pytest.mark.parametrize("route", POSTS, ids=lambda route: route.path)
+def test_chunked_bodies_are_measured_as_they_come(server: RunningServer, route: Route) -> None:
+    path, limit = route.path, route.body_max_bytes
+    for size, status in ((limit, 200), (limit + 1, 413)):
+        with Connection(server.url) as client:
+            named = fields(client)
+            del named["Content-Length"]
+            client.send_raw("POST", path, named | {"Transfer-Encoding": "chunked"})
+            data = padded(path, size)
+            for start in range(0, size, 1 << 20):
+                piece = data[start : start + (1 << 20)]
+                client.socket.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+            client.socket.sendall(b"0\r\n\r\n")
+            assert client.reply().status == status
+
+
+@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity", "gzip, gzip", "x" * 1000])
+def test_encoded_bodies_are_refused_unread(client: Connection, path: str, encoding: str) -> None:
+    reply = sent(client, path, {"Content-Encoding": encoding}, gzip.compress(ASK))
+    assert reply.status == 415
+    assert "Content-Encoding" in reply.error()["message"]
+
+
+@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "", "multipart/form-data; boundary=x", "x" * 500])
+def test_the_content_type_is_not_asked_about(client: Connection, path: str, kind: str) -> None:
+    assert sent(client, path, {"Content-Type": kind}).status == 200
+
+
+@pytest.mark.parametrize("path", CHATS)
+def test_a_second_authorization_is_no_authorization(client: Connection, path: str) -> None:
+    lines = [f"POST {path} HTTP/1.1", f"Host: {client.host}", f"Content-Length: {len(ASK)}"]
+    lines += [f"Authorization: Bearer {API_KEY}"] * 2
+    client.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + ASK)
+    reply = client.reply()
+    assert reply.status == 401
+    assert API_KEY not in reply.body.decode()
+
+
+@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("key", ["é", "键".encode().decode("latin-1"), "\xff" * 100, "a b", "a,b", "null", "None", "0"])
+def test_keys_that_are_no_keys_are_401(client: Connection, path: str, key: str) -> None:
+    assert sent(client, path, {"Authorization": f"Bearer {key}"}).status == 401
+
+
+# Heads that no server should take. Where the parser itself refuses, it answers plain text and closes (A16).
+BROKEN = {
+    "a NUL in a value": b"GET /api/v3/models HTTP/1.1\r\nHost: x\r\nX: a\x00b\r\n\r\n",
+    "a bare CR in a value": b"GET /api/v3/models HTTP/1.1\r\nHost: x\r\nX: a\rb\r\n\r\n",
+    "a space before the colon": b"GET /api/v3/models HTTP/1.1\r\nHost : x\r\n\r\n",
+    "no method": b"/api/v3/models HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a strange method": b"FETCH /api/v3/models HTTP/1.1\r\nHost: x\r\n\r\n",
+    "lower-case http": b"GET /api/v3/models http/1.1\r\nHost: x\r\n\r\n",
+    "HTTP/9.9": b"GET /api/v3/models HTTP/9.9\r\nHost: x\r\n\r\n",
+    "two lengths": b"POST /api/v3/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+    "a length with a sign": b"POST /api/v3/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: +2\r\n\r\n{}",
+    "a negative length": b"POST /api/v3/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n{}",
+    "an endless length": b"POST /api/v3/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 40 + b"\r\n\r\n{}",
+    "length and chunks": b"POST /api/v3/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "an unknown coding": b"POST /api/v3/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "bytes in the target": b"GET /api/v3/\xe4\xbd\xa0 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a delete in the target": b"GET /api/v3/\x7f HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64 + b"\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "noise": bytes(range(256)) + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_head_is_refused(server: RunningServer, name: str) -> None:
+    with Connection(server.url, timeout_s=5) as client:
+        client.socket.sendall(BROKEN[name])
+        assert client.reply().status in (400, 401, 404, 405)
+    with Connection(server.url) as client:
+        assert client.get("/livez").status == 200
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("path", CHATS)
+def test_the_wrong_method_with_a_body(client: Connection, method: str, path: str) -> None:
+    reply = client.call(method, path, ASK)
+    assert reply.status == 405
+    assert reply.headers["allow"] == "POST"
+    assert client.get("/livez").status == 200
+
+
+def test_a_get_with_a_body_is_a_get(client: Connection) -> None:
+    assert client.call("GET", "/api/v3/models", ASK).status == 200
+    assert client.get("/livez").status == 200
+
+
+@pytest.mark.parametrize("path", CHATS)
+def test_expectations_are_met_before_the_body_and_only_for_callers(client: Connection, path: str) -> None:
+    client.send_raw("POST", path, fields(client) | {"Expect": "100-continue"})
+    assert client.head()[0] == 100
+    client.socket.sendall(ASK)
+    assert client.reply().status == 200
+    with Connection(f"http://{client.host}") as stranger:
+        stranger.send_raw("POST", path, fields(client) | {"Expect": "100-continue", "Authorization": "Bearer x"})
+        assert stranger.head()[0] == 401
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[RunningServer]:
+    with running_server(limits=Limits(body_s=0.3)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_comes_too_slowly_is_408_and_the_end(hasty: RunningServer, path: str, chunked: bool) -> None:
+    with Connection(hasty.url) as client:
+        named = fields(client)
+        if chunked:
+            del named["Content-Length"]
+            named["Transfer-Encoding"] = "chunked"
+        client.send_raw("POST", path, named)
+        start = time.monotonic()
+        for byte in ASK[:8]:
+            piece = bytes([byte])
+            client.socket.sendall(b"1\r\n" + piece + b"\r\n" if chunked else piece)
+            time.sleep(0.03)
+        reply = client.reply()
+        assert reply.status == 408
+        assert reply.headers["connection"] == "close"
+        assert "0.3 seconds" in reply.error()["message"]
+        assert 0.25 < time.monotonic() - start < 5
+        with pytest.raises(ConnectionResetError):
+            client.head()
+    assert hasty.backend.requests == []

@@ -1,0 +1,117 @@
+"""What the scripted backend says in the golden files, by name, and one error of every class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from arkway.core import errors as e
+from arkway.core.chat import LogprobEntry, TokenLogprob, Usage
+from arkway.core.events import Delta, Event, Finished, Progress, ToolDelta, UsageReport
+
+Step = Event | e.ArkwayError | Literal["heartbeat"]
+
+USAGE = UsageReport(Usage(prompt_tokens=7, completion_tokens=2, cached_tokens=3))
+
+
+def _entry(token: str, octets: bytes, *rivals: str) -> LogprobEntry:
+    top = (TokenLogprob(token, -0.25, octets), *(TokenLogprob(rival, -2.5, rival.encode()) for rival in rivals))
+    return LogprobEntry(top[0], top)
+
+
+SCRIPTS: Mapping[str, tuple[Step, ...]] = {
+    "plain": (
+        Progress(7, 7),
+        Delta("你", completion_tokens=1, prompt_tokens=7),
+        Delta("好", completion_tokens=2, prompt_tokens=7),
+        Finished("stop"),
+        USAGE,
+    ),
+    "length": (Delta("你", completion_tokens=1, prompt_tokens=7), Finished("length"), USAGE),
+    "content_filter": (Delta("你", completion_tokens=1, prompt_tokens=7), Finished("content_filter"), USAGE),
+    "silence": (Progress(7, 7), Finished("stop"), UsageReport(Usage(7, 0))),
+    "reasoning": (
+        Delta("", reasoning="想", completion_tokens=1, prompt_tokens=7),
+        Delta("好", completion_tokens=2, prompt_tokens=7),
+        Finished("stop"),
+        UsageReport(Usage(7, 2, reasoning_tokens=1)),
+    ),
+    # An emoji cut over two tokens: the text comes once it is whole, each entry with its own bytes.
+    "logprobs": (
+        Delta("", logprobs=(_entry("\ufffd", b"\xf0\x9f", "a"),), completion_tokens=1, prompt_tokens=7),
+        Delta("😀", logprobs=(_entry("\ufffd", b"\x98\x80"),), completion_tokens=2, prompt_tokens=7),
+        Delta(
+            "!",
+            logprobs=(LogprobEntry(TokenLogprob("!", float("-inf"), b"!")),),
+            completion_tokens=3,
+            prompt_tokens=7,
+        ),
+        Finished("stop"),
+        UsageReport(Usage(7, 3)),
+    ),
+    "tools": (
+        ToolDelta(0, "", id="call_1", name="get_weather", completion_tokens=1, prompt_tokens=7),
+        ToolDelta(0, '{"city":', completion_tokens=2, prompt_tokens=7),
+        ToolDelta(0, '"北京"}', completion_tokens=3, prompt_tokens=7),
+        ToolDelta(1, "{}", id="call_2", name="get_time", completion_tokens=4, prompt_tokens=7),
+        Finished("tool_calls"),
+        UsageReport(Usage(7, 4)),
+    ),
+    "two": (
+        Delta("b", index=1, completion_tokens=1, prompt_tokens=7),
+        Delta("a", index=0, completion_tokens=2, prompt_tokens=7),
+        Finished("length", index=1),
+        Delta("A", index=0, completion_tokens=3, prompt_tokens=7),
+        Finished("stop", index=0),
+        UsageReport(Usage(7, 3)),
+    ),
+    "heartbeat": (
+        Delta("你", completion_tokens=1, prompt_tokens=7),
+        "heartbeat",
+        Delta("好", completion_tokens=2, prompt_tokens=7),
+        Finished("stop"),
+        USAGE,
+    ),
+    "heartbeat first": ("heartbeat", Delta("好", completion_tokens=1, prompt_tokens=7), Finished("stop"), USAGE),
+    "breaks": (Delta("你", completion_tokens=1, prompt_tokens=7), e.BackendFailed("the engine stopped working")),
+    "breaks after its end": (
+        Delta("你", completion_tokens=1, prompt_tokens=7),
+        Finished("stop"),
+        e.BackendTimeout("the model did not answer in time"),
+    ),
+    "surrogate": (Delta("a\ud83d", completion_tokens=1, prompt_tokens=7), Finished("stop"), USAGE),
+    "hostile": (
+        Delta("data: [DONE]\n\n\r\n\x00\u2028</script>\ue000", completion_tokens=1, prompt_tokens=7),
+        Finished("stop"),
+        USAGE,
+    ),
+}
+
+ERRORS: tuple[e.ArkwayError, ...] = (
+    e.BadRequest("the body must be a JSON object"),
+    e.MissingField("messages"),
+    e.InvalidField("expected a number from 0 to 2, got 3", "temperature"),
+    e.UnsupportedInput("`scripted-chat-1` takes text only, not images", "messages[0].content"),
+    e.ContextTooLong(9000, 100, 8192),
+    e.Unauthenticated(),
+    e.Forbidden("this API key is not allowed to use the endpoint `ep-1`"),
+    e.EndpointNotFound("ep-2", near=("ep-1",)),
+    e.EndpointStopped("ep-1"),
+    e.UnsupportedModel("ep-1", "embeddings"),
+    e.RouteNotFound("/nowhere"),
+    e.MethodNotAllowed("PUT", "/somewhere", ("GET", "POST")),
+    e.TooLarge(1024),
+    e.HeadTooLarge("the headers are larger than 32768 bytes"),
+    e.UnsupportedEncoding("gzip"),
+    e.RequestTimeout("the request body did not arrive within 120 seconds"),
+    e.Quarantined("this request has stopped the engine twice and is refused until the server restarts"),
+    e.RateLimited("requests per minute (RPM) limit of the associated endpoint has been reached", 2.4),
+    e.QuotaExhausted("the account's quota is spent"),
+    e.Overloaded("64 calls are waiting already"),
+    e.BackendUnavailable("the model `m` behind `ep-1` is not installed"),
+    e.BackendFailed("the model's answer broke off before its end"),
+    e.BackendTimeout("the model did not answer in time"),
+    e.StoreUnavailable("the ledger does not take writes"),
+    e.Misconfigured("the model's file is missing; the operator installs it with `arkway pull m`"),
+    e.InternalError(),
+)

@@ -1,0 +1,186 @@
+"""Bytes in, canonical request, events, bytes out: every documented field, stream shape and error, per dialect."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from arkway.core import errors as e
+from arkway.core.chat import ChatRequest, ReplyTag, Usage
+from arkway.core.embedding import EmbedReply, Tokenized
+from arkway.core.events import Fold, UsageReport
+from arkway.core.model import Deployment
+from arkway.core.raw import ErrorReply, RawRequest
+from arkway.dialects.openai import OpenAI
+from arkway.dialects.openai import fields as openai_fields
+from arkway.dialects.v3 import ArkV3
+from arkway.dialects.v3 import fields as v3_fields
+from arkway.ports import Dialect
+from arkway.testing import CHAT_CARD, EMBEDDING_CARD, endpoint
+from arkway.wire import json
+from arkway.wire.fields import Table
+from tests.wire.scripts import ERRORS, SCRIPTS, Step
+
+FOLDER = Path(__file__).parent
+RULE = "---\n"
+DIALECTS: dict[str, Dialect] = {"v3": ArkV3(), "openai": OpenAI()}
+TABLES: dict[str, dict[str, Table]] = {
+    "v3": {"chat": v3_fields.CHAT, "embed": v3_fields.EMBED, "tokenize": v3_fields.TOKENIZE},
+    "openai": {"chat": openai_fields.CHAT, "embed": openai_fields.EMBED},
+}
+TAG = ReplyTag("<id>", 1719792000, "scripted-chat-1")
+DEPLOYMENTS = (
+    Deployment(endpoint("ep-1", CHAT_CARD.name), CHAT_CARD, "scripted"),
+    Deployment(endpoint("ep-2", EMBEDDING_CARD.name, status="stopped"), EMBEDDING_CARD, "scripted"),
+)
+
+
+async def _no_body(limit_bytes: int) -> bytes:
+    return b""
+
+
+RAW = RawRequest("POST", "/", "", {}, TAG.id, TAG.created * 1000, _no_body)
+
+
+def test_golden(golden: Path, regenerate: bool) -> None:
+    above, _, expected = golden.read_text(encoding="utf-8").partition(RULE)
+    first, _, body = above.partition("\n")
+    operation, _, script = first.partition(" ")
+    found = "".join(run(DIALECTS[golden.parent.name], operation, script, body.rstrip("\n").encode()))
+    if regenerate:
+        golden.write_text(above + RULE + found, encoding="utf-8")
+    else:
+        assert found == expected
+
+
+def run(dialect: Dialect, operation: str, script: str, body: bytes) -> Iterator[str]:
+    """What comes of one golden file's upper half."""
+    try:
+        match operation:
+            case "chat":
+                yield from chat(dialect, body, SCRIPTS[script])
+            case "embed":
+                yield from embed(dialect, body)
+            case "tokenize":
+                yield from tokenize(dialect, body)
+            case "models":
+                yield dialect.encode_models(DEPLOYMENTS, script).decode() + "\n"
+            case "error":
+                yield from error(dialect, next(entry for entry in ERRORS if type(entry).__name__ == script))
+            case other:
+                raise AssertionError(f"there is no operation {other}")
+    except e.ArkwayError as failure:
+        yield refusal(dialect.encode_error(failure, TAG.id))
+
+
+def chat(dialect: Dialect, body: bytes, script: tuple[Step, ...]) -> Iterator[str]:
+    request = dialect.decode_chat(RAW, body)
+    yield canonical(request)
+    if request.stream:
+        yield stream(dialect, request, script).decode()
+        return
+    fold, usage = Fold(), Usage()
+    for step in script:
+        if isinstance(step, e.ArkwayError):
+            raise step
+        if isinstance(step, UsageReport):
+            usage = step.usage
+        if step != "heartbeat":
+            fold.add(step)
+    yield dialect.encode_chat(fold.reply(usage, logprobs=request.logprobs), request, TAG).decode() + "\n"
+
+
+def stream(dialect: Dialect, request: ChatRequest, script: tuple[Step, ...]) -> bytes:
+    encoder, usage, pieces = dialect.stream(request, TAG), Usage(), list[bytes]()
+    for step in script:
+        if isinstance(step, e.ArkwayError):
+            return b"".join([*pieces, encoder.fail(step)])
+        if isinstance(step, UsageReport):
+            usage = step.usage
+        pieces.append(encoder.heartbeat() if step == "heartbeat" else encoder.feed(step))
+    return b"".join([*pieces, encoder.close(usage)])
+
+
+def embed(dialect: Dialect, body: bytes) -> Iterator[str]:
+    request = dialect.decode_embed(RAW, body)
+    yield canonical(request)
+    vectors = tuple(struct.pack("<3f", 0.5, -0.25, index) for index in range(len(request.texts)))
+    yield dialect.encode_embed(EmbedReply(vectors, Usage(5)), request, TAG).decode() + "\n"
+
+
+def tokenize(dialect: Dialect, body: bytes) -> Iterator[str]:
+    request = dialect.decode_tokenize(RAW, body)
+    yield canonical(request)
+    reply = tuple(Tokenized((11, 12), ((0, 1), (1, len(text)))) for text in request.texts)
+    yield dialect.encode_tokenize(reply, request, TAG).decode() + "\n"
+
+
+def error(dialect: Dialect, failure: e.ArkwayError) -> Iterator[str]:
+    """Both forms: the HTTP answer, and the frame in a stream."""
+    yield refusal(dialect.encode_error(failure, TAG.id))
+    yield "\n" + dialect.stream(ChatRequest("ep-1", ()), TAG).fail(failure).decode()
+
+
+def refusal(reply: ErrorReply) -> str:
+    headers = "".join(f"{name}: {value}\n" for name, value in reply.headers)
+    return f"{reply.status}\n{headers}{reply.body.decode()}\n"
+
+
+def canonical(request: msgspec.Struct) -> str:
+    """What was understood: every attribute that is not at its default, and an empty line."""
+    return "".join(f"{name} = {value}\n" for name, value in _told(request)) + "\n"
+
+
+def _told(value: msgspec.Struct) -> Iterator[tuple[str, str]]:
+    for name, held in _changed(value):
+        yield name, json.dumps(_plain(held)).decode()
+
+
+def _changed(value: msgspec.Struct) -> Iterator[tuple[str, Any]]:
+    for field in msgspec.structs.fields(value):
+        factory = field.default_factory
+        default = field.default if factory is msgspec.NODEFAULT else factory()
+        held = getattr(value, field.name)
+        if held != default:
+            yield field.name, held
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(held) for name, held in _changed(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_error_has_a_golden_file(dialect: str) -> None:
+    leaves = {leaf.__name__ for leaf in e.leaves()}
+    files = {file.stem.removeprefix("error-") for file in (FOLDER / dialect).glob("error-*.txt")}
+    assert files == leaves
+    assert {type(entry).__name__ for entry in ERRORS} == leaves
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_field_has_a_golden_file_that_sends_it(dialect: str) -> None:
+    for operation, fields in TABLES[dialect].items():
+        for name in fields:
+            file = FOLDER / dialect / f"{operation}-field-{name}.txt"
+            above = file.read_text(encoding="utf-8").partition(RULE)[0]
+            assert name in json.load_object(above.partition("\n")[2].encode()), file.name
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_no_stream_ever_says_it_ended_well_after_an_error(dialect: str) -> None:
+    request = ChatRequest("ep-1", (), stream=True, wants_usage=True)
+    for name in ("breaks", "breaks after its end"):
+        said = stream(DIALECTS[dialect], request, SCRIPTS[name])
+        assert b'finish_reason":"' not in said
+        assert said.endswith(b"}}\n\ndata: [DONE]\n\n")
