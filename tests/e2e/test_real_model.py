@@ -128,6 +128,54 @@ def test_embeddings_know_what_is_alike(served: Served, secret: str) -> None:
     assert alike > apart + 0.2
 
 
+def engine_in_flight(served: Served, secret: str) -> float:
+    with Connection(served.url, secret) as connection:
+        exposition = connection.get("/metrics").body.decode()
+    return float(
+        next(line for line in exposition.splitlines() if line.startswith("arkway_engine_in_flight")).split()[1]
+    )
+
+
+@pytest.mark.parametrize("after_frames", [0, 1, 5])
+def test_a_client_that_leaves_frees_the_engine_within_a_second(served: Served, secret: str, after_frames: int) -> None:
+    long_prompt = "Tell me a very long story. " * 120
+    body = {
+        "model": served.endpoint(CHAT_MODEL),
+        "messages": [{"role": "user", "content": long_prompt if after_frames == 0 else "Count to one thousand."}],
+        "stream": True,
+        "max_tokens": 1000,
+        "temperature": 0,
+    }
+    with Connection(served.url, secret, timeout_s=120) as connection:
+        connection.send("POST", "/api/v3/chat/completions", body)
+        if after_frames:
+            connection.head()
+            frames = connection.chunks()
+            for _ in range(after_frames):
+                next(frames)
+        else:
+            time.sleep(0.5)
+        assert engine_in_flight(served, secret) == 1
+    left_s = time.monotonic()
+    while engine_in_flight(served, secret):
+        assert time.monotonic() - left_s < 1.0, "the engine is still at work for a client that has left"
+        time.sleep(0.02)
+
+
+def test_log_probabilities_cover_an_emoji_answer_token_by_token(served: Served, secret: str) -> None:
+    emoji = "🎉🦊"
+    entry = token_ids(served, secret, emoji)
+    schema = {"enum": [emoji]}
+    form = {"type": "json_schema", "json_schema": {"name": "emoji", "schema": schema}}
+    answer = chat(served, secret, response_format=form, logprobs=True, top_logprobs=2, max_tokens=32)
+    entries = answer["choices"][0]["logprobs"]["content"]
+    assert emoji in text_of(answer)
+    assert bytes(octet for each in entries for octet in each["bytes"]).decode() == text_of(answer)
+    assert len(entries) >= len(entry["token_ids"])
+    # The end of the answer is a token too, and has no text.
+    assert len(entries) in (answer["usage"]["completion_tokens"], answer["usage"]["completion_tokens"] - 1)
+
+
 @pytest.mark.sdk
 @pytest.mark.parametrize("client", CLIENTS)
 def test_each_client_gets_a_real_answer(served: Served, secret: str, client: str) -> None:

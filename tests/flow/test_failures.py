@@ -13,7 +13,7 @@ from arkway.core.events import Delta, Finished, Progress
 from arkway.dialects.openai import OpenAI
 from arkway.dialects.v3 import ArkV3
 from arkway.ports import CallRecord, Dialect
-from arkway.testing import ENDPOINT_ID, Gate, MemoryLedger, Pause, RunningServer, Step, running_server
+from arkway.testing import ENDPOINT_ID, Gate, MemoryLedger, Pause, RunningServer, Step, endpoint, running_server
 from arkway.wire import json
 from tests.tools.client import Connection, Reply, finish_reasons, frames, text
 from tests.wire.scripts import ERRORS
@@ -22,6 +22,9 @@ PATHS: dict[str, tuple[str, Dialect]] = {
     "v3": ("/api/v3/chat/completions", ArkV3()),
     "openai": ("/v1/chat/completions", OpenAI()),
 }
+# Far enough apart to tell which of them was heard.
+FIRST_S, NEXT_S, TOTAL_S = 0.8, 0.2, 1.3
+GONE = "ep-20240701000000-gone1"
 BY_NAME = {type(error).__name__: error for error in ERRORS}
 
 
@@ -80,8 +83,11 @@ def records() -> Records:
 
 @pytest.fixture(scope="module")
 def server(ledger: MemoryLedger, records: Records) -> Iterator[RunningServer]:
-    stream = {"first_event_s": 0.4, "next_event_s": 0.3, "total_s": 0.8}
-    with running_server(acts, ledger=ledger, observers=[records], settings={"stream": stream}) as running:
+    stream = {"first_event_s": FIRST_S, "next_event_s": NEXT_S, "total_s": TOTAL_S}
+    gone = endpoint(GONE, "not-installed")
+    with running_server(
+        acts, ledger=ledger, observers=[records], settings={"stream": stream}, endpoints=[gone]
+    ) as running:
         yield running
 
 
@@ -214,10 +220,30 @@ def test_a_deadline_in_the_stream_is_a_frame(
     assert ask(client, dialect, what, stream=False).status == 504
 
 
-def test_the_settings_of_patience_are_heard(client: Connection, ledger: MemoryLedger) -> None:
-    reply = ask(client, "v3", "trickles", stream=True)
-    duration_ms = ledger.settlements[reply.headers["x-request-id"]].duration_ms
-    assert 700 <= duration_ms < 5000
+@pytest.mark.parametrize(
+    "what, low_s, high_s", [("silent", FIRST_S, TOTAL_S), ("stalls", NEXT_S, FIRST_S), ("trickles", TOTAL_S, 5)]
+)
+def test_each_deadline_is_its_own(
+    client: Connection, ledger: MemoryLedger, what: str, low_s: float, high_s: float
+) -> None:
+    reply = ask(client, "v3", what, stream=True)
+    settled = ledger.settlements[reply.headers["x-request-id"]]
+    assert low_s * 1000 - 50 <= settled.duration_ms < high_s * 1000
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+def test_calls_that_never_came_to_a_backend_are_told_apart(client: Connection, records: Records, dialect: str) -> None:
+    path, body = PATHS[dialect][0], {"messages": [{"role": "user", "content": "ends 1"}]}
+    for change, outcome, error in (
+        ({"model": GONE}, "upstream_error", "BackendUnavailable"),
+        ({"model": "ep-nowhere"}, "refused", "EndpointNotFound"),
+        ({}, "refused", "MissingField"),
+    ):
+        reply = client.post(path, {**body, **change})
+        last = records.all[-1]
+        assert (last.outcome, last.error, last.status) == (outcome, error, reply.status)
+    client.post(path, body, key="ark-nobody")
+    assert (records.all[-1].outcome, records.all[-1].error) == ("refused", "Unauthenticated")
 
 
 def test_every_attempt_of_this_file_was_settled(ledger: MemoryLedger) -> None:
