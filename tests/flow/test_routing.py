@@ -193,6 +193,15 @@ def test_a_near_miss_is_told_what_is_near(client: Connection, path: str, asked: 
 
 
 @pytest.mark.parametrize("path", CHATS)
+def test_hints_name_only_what_would_work(client: Connection, path: str) -> None:
+    assert "did you mean" not in client.post(path, body(path, STOPPED + "x")).error()["message"]
+    assert "did you mean" not in client.post(path, body(path, ENDPOINT_ID + "x"), key=SCOPED_KEY).error()["message"]
+    assert (
+        "did you mean" in client.post(path, body(path, EMBEDDING_ENDPOINT_ID + "x"), key=SCOPED_KEY).error()["message"]
+    )
+
+
+@pytest.mark.parametrize("path", CHATS)
 def test_hints_never_tell_of_anothers_endpoints(client: Connection, path: str) -> None:
     for asked in (FOREIGN, FOREIGN[:-1], FOREIGN + "x"):
         reply = client.post(path, body(path, asked))

@@ -14,7 +14,7 @@ FindModel = Callable[[str, str], tuple[ModelCard, str] | None]
 
 # How alike is near (difflib's ratio). All endpoint ids look alike but for their last characters; of a model's name,
 # people leave out whole parts.
-NEAR_ID = 0.85
+NEAR_ID = 0.9
 NEAR_NAME = 0.6
 
 
