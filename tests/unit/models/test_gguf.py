@@ -10,7 +10,7 @@ import pytest
 
 from arkway.core.errors import Misconfigured
 from arkway.models.cards import card_from_header, checked_name, name_from_filename
-from arkway.models.gguf import read_gguf
+from arkway.wire.gguf import read_gguf
 
 
 def write(path: Path, *, architecture: str = "llama", template: bool = True, pooling: bool = False) -> Path:

@@ -146,7 +146,7 @@ def test_every_chat_model_lists_what_a_request_may_say() -> None:
             "presence_penalty": (-2, 2),
             "logit_bias": (-100, 100),
             "top_logprobs": (0, 20),
-            "stop": (0, 16),
+            "stop": (0, 4),
             "n": (1, 4),
         }
         assert {name: ranges[name] for name in expected} == expected
