@@ -22,11 +22,10 @@ import msgspec
 import uvloop
 
 from arkway.backends.engine.child import READY_LINE, ChildConfig
-from arkway.backends.engine.cpus import usable_cpus
-from arkway.backends.engine.pool import CONTEXT_STEP, thread_counts
+from arkway.backends.engine.pool import child_config
 from arkway.backends.engine.process import SOCKET_NAME, child_environment
 from arkway.backends.engine.sampling import engine_sampling
-from arkway.backends.engine.settings import EngineSettings
+from arkway.backends.engine.settings import EngineModel, EngineSettings
 from arkway.core.chat import Sampling
 from arkway.core.model import ModelCard
 from arkway.models.catalogue import DEFAULT_CHAT
@@ -174,18 +173,11 @@ def chosen(home: Path) -> InstalledModel:
 @contextlib.contextmanager
 def engine(model: InstalledModel) -> Generator[Target]:
     """An engine process as the pool starts it, but with a socket and a key that we know."""
-    threads, batch_threads = thread_counts(usable_cpus(), 1)
-    defaults = EngineSettings()
     with tempfile.TemporaryDirectory(prefix="ark") as folder:
-        config = ChildConfig(
-            model_path=str(model.path),
+        config = msgspec.structs.replace(
+            child_config(EngineModel(model.path, model.card), EngineSettings()),
             socket_path=str(Path(folder) / SOCKET_NAME),
             api_key=secrets.token_urlsafe(24),
-            context_tokens=(model.card.context_tokens // CONTEXT_STEP + 1) * CONTEXT_STEP,
-            slots=defaults.slots,
-            threads=threads,
-            batch_threads=batch_threads,
-            batch_tokens=defaults.batch_tokens,
         )
         with _child(config):
             yield Target("engine", 0, config.api_key, config.socket_path)

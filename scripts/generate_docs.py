@@ -41,7 +41,8 @@ MEANINGS = {
     "home": "The data directory. See [where settings come from](#where-settings-come-from).",
     "server.host": "Address to listen on. The default takes connections from this machine only.",
     "server.port": "Port to listen on; 0 takes any free one.",
-    "server.log_level": "The least severe log line that is written (JSON lines on standard error).",
+    "server.log_level": "The least severe of Arkway's own log lines that is written (JSON lines on standard error); "
+    "libraries say nothing below a warning.",
     "server.access_log": "One log line per call: ids, status, tokens, duration; never a prompt, an answer or a key.",
     "server.drain_s": "How long a stop waits for calls under way before it cuts them; seconds.",
     "surface.v3_model_names": "Whether `model` on `/api/v3` may be a model's name beside an endpoint id.",
@@ -283,7 +284,7 @@ def _error_headers(leaf: type[errors.ArkwayError]) -> Iterable[str]:
 
 
 def settings() -> str:
-    titles = ("key", "type", "default", "environment", "flag", "meaning")
+    titles = ("key", "type", "range", "default", "environment", "flag", "meaning")
     return markdown_table(titles, (_setting(*each) for each in _keys(config.Settings)))
 
 
@@ -300,7 +301,8 @@ def _setting(key: str, kind: Any, default: Any) -> tuple[str, ...]:
         raise SystemExit(f"the setting `{key}` has no meaning yet: say it in MEANINGS of scripts/generate_docs.py")
     variable = "ARKWAY_HOME" if key == "home" else config.ENV_PREFIX + key.upper().replace(".", "__")
     shown = "" if default is msgspec.NODEFAULT else _toml(default)
-    return (_code(key), type_text(kind), _code(shown), _code(variable), _code(FLAGS.get(key, "")), MEANINGS[key])
+    flag = _code(FLAGS.get(key, ""))
+    return (_code(key), type_text(kind), config.range_of(kind), _code(shown), _code(variable), flag, MEANINGS[key])
 
 
 def _toml(value: Any) -> str:
@@ -312,6 +314,8 @@ def type_text(kind: Any) -> str:
     """A type in words."""
     if typing.get_origin(kind) is Literal:
         return " or ".join(_code(choice) for choice in typing.get_args(kind))
+    if typing.get_origin(kind) is typing.Annotated:
+        return type_text(typing.get_args(kind)[0])
     words = {int: "integer", float: "number", bool: "boolean", str: "string", Path: "path"}
     return words[kind]
 

@@ -1,33 +1,42 @@
 """All settings, one frozen tree: defaults, then the TOML file, then ``ARKWAY__…`` variables, then the command line.
 
 ``ARKWAY__SERVER__PORT=9000`` is ``[server] port = 9000``. An unknown key is an error at start that names the nearest
-one. ``docs/configuration.md`` is checked against this file.
+one; so is a value out of its type or range, which the types below declare. ``docs/configuration.md`` is checked
+against this file.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
+import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from arkway.core.errors import Misconfigured
 
 ENV_PREFIX = "ARKWAY__"
+VALUE_SHOWN = 64
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+# At most 30 days: longer is a slip, and infinity no time at all.
+Seconds = Annotated[float, Meta(gt=0, le=2_592_000)]
 
 
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``host`` and ``port`` to listen on (port 0 = any free one); ``drain_s``: how long a stop waits for streams."""
 
-    host: str = "127.0.0.1"
-    port: int = 8080
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    port: Port = 8080
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     access_log: bool = False
-    drain_s: float = 60.0
+    drain_s: Seconds = 60.0
 
 
 class Surface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -40,10 +49,10 @@ class Surface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``heartbeat_s``: a sign of life on streams that are silent this long. Deadlines of a backend's events."""
 
-    heartbeat_s: float = 15.0
-    first_event_s: float = 180.0
-    next_event_s: float = 60.0
-    total_s: float = 1800.0
+    heartbeat_s: Seconds = 15.0
+    first_event_s: Seconds = 180.0
+    next_event_s: Seconds = 60.0
+    total_s: Seconds = 1800.0
 
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,12 +63,12 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ``preload`` starts the first chat model with the server instead of at its first call.
     """
 
-    threads: int = 0
-    slots: int = 4
-    memory_mib: int = 0
-    queue_limit: int = 64
-    queue_wait_s: float = 30.0
-    idle_stop_s: float = 600.0
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
+    slots: Annotated[int, Meta(ge=1, le=64)] = 4
+    memory_mib: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
+    queue_limit: Annotated[int, Meta(ge=0, le=1_000_000)] = 64
+    queue_wait_s: Seconds = 30.0
+    idle_stop_s: Seconds = 600.0
     preload: bool = True
 
 
@@ -101,10 +110,8 @@ def load(
     overrides = overrides or {}
     home = Path(overrides.get("home") or default_home(environ))
     chosen = file or home / "arkway.toml"
-    tree: dict[str, Any] = {"home": str(home)}
-    if file is not None or chosen.exists():
-        tree = _merged(tree, _from_file(chosen))
-    tree = _merged(_merged(tree, _from_environ(environ)), overrides)
+    kept = _from_file(chosen) if file is not None or chosen.exists() else {}
+    tree = _layered({"home": str(home)}, kept, _from_environ(environ), overrides)
     try:
         return msgspec.convert(tree, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as error:
@@ -115,9 +122,19 @@ def known_keys(section: type[msgspec.Struct] = Settings, prefix: str = "") -> tu
     """Every key of the tree, dotted."""
     keys: list[str] = []
     for field in msgspec.structs.fields(section):
-        nested = isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+        nested = _is_section(field.type)
         keys += known_keys(field.type, f"{prefix}{field.name}.") if nested else [prefix + field.name]
     return tuple(keys)
+
+
+def range_of(kind: Any) -> str:
+    """The range that a setting's type declares, in words; empty when any value of the type will do."""
+    bound = next((each for each in getattr(kind, "__metadata__", ()) if isinstance(each, Meta)), Meta())
+    if bound.min_length is not None:
+        return "with at least one character"
+    if bound.gt is not None:
+        return f"above {bound.gt:g}, up to {bound.le:.0f}"
+    return f"from {bound.ge} to {bound.le}" if bound.ge is not None else ""
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -130,14 +147,34 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    given = {name[len(ENV_PREFIX) :].lower(): value for name, value in environ.items() if name.startswith(ENV_PREFIX)}
     tree: dict[str, Any] = {}
-    for name, value in environ.items():
-        if name.startswith(ENV_PREFIX):
-            *parents, leaf = name[len(ENV_PREFIX) :].lower().split("__")
-            place = tree
-            for parent in parents:
-                place = place.setdefault(parent, {})
-            place[leaf] = value
+    # In this order a variable whose name is the beginning of another one's comes before it.
+    for name, value in sorted(given.items()):
+        *parents, leaf = name.split("__")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise Misconfigured(_misplaced(parents[0], name))
+        place[leaf] = value
+    return tree
+
+
+def _misplaced(section: str, name: str) -> str:
+    """What to say of a variable below another one that has a value."""
+    known = name.count("__") == 1 and any(key.startswith(f"{section}.") for key in known_keys())
+    return _sectioned(section) if known else _unknown(name.replace("__", "."))
+
+
+def _layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """The layers over each other, each checked to have sections where the tree has them."""
+    tree: dict[str, Any] = {}
+    for layer in layers:
+        for field in msgspec.structs.fields(Settings):
+            if _is_section(field.type) and not isinstance(layer.get(field.name, {}), Mapping):
+                raise Misconfigured(_sectioned(field.name))
+        tree = _merged(tree, layer)
     return tree
 
 
@@ -149,13 +186,46 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _sectioned(section: str) -> str:
+    inside = next(key for key in known_keys() if key.startswith(f"{section}."))
+    variable = ENV_PREFIX + inside.upper().replace(".", "__")
+    return (
+        f"`{section}` is a section of the configuration and has no value of its own; "
+        f"set what is in it, such as `{inside}` ({variable})"
+    )
+
+
+def _unknown(key: str) -> str:
+    near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
+    hint = f"; did you mean `{near[0]}`?" if near else f"; known keys: {', '.join(known_keys())}"
+    return f"the configuration has an unknown key `{key}`{hint}"
+
+
 def _explained(problem: str, tree: Mapping[str, Any]) -> str:
-    unknown = sorted(set(_dotted(tree)) - set(known_keys()))
-    for key in unknown:
-        near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
-        hint = f"; did you mean `{near[0]}`?" if near else f"; known keys: {', '.join(known_keys())}"
-        return f"the configuration has an unknown key `{key}`{hint}"
-    return f"the configuration is wrong: {problem}"
+    """A sentence for the first mistake: an unknown key, or what a key has to be and what it is."""
+    for key in sorted(set(_dotted(tree)) - set(known_keys())):
+        return _unknown(key)
+    found = re.search(r"`\$\.([a-z0-9_.]+)`$", problem)
+    if found is None:
+        return f"the configuration is wrong: {problem}"
+    value: Any = tree
+    kind: Any = Settings
+    for name in found[1].split("."):
+        value = value[name]
+        kind = next(field.type for field in msgspec.structs.fields(kind) if field.name == name)
+    return f"the setting `{found[1]}` has to be {_expected(kind)}, not {str(value)[:VALUE_SHOWN]!r}"
+
+
+def _expected(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return " or ".join(f"`{choice}`" for choice in typing.get_args(kind))
+    plain = typing.get_args(kind)[0] if hasattr(kind, "__metadata__") else kind
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "a string", Path: "a path"}
+    return f"{words[plain]} {range_of(kind)}".rstrip()
 
 
 def _dotted(tree: Mapping[str, Any], prefix: str = "") -> list[str]:

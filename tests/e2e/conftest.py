@@ -24,7 +24,9 @@ START_LIMIT_S = 60.0
 
 
 class Home:
-    """A data directory and the commands on it."""
+    """A data directory and the commands on it; ``command`` is how Arkway is run."""
+
+    command: tuple[str, ...] = ARKWAY
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,7 +35,13 @@ class Home:
 
     def run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*ARKWAY, *words], env=self.environ, input=stdin, capture_output=True, text=True, timeout=300, check=False
+            [*self.command, *words],
+            env=self.environ,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
 
     def json(self, *words: str) -> Any:
@@ -44,7 +52,7 @@ class Home:
     @contextmanager
     def serving(self, *options: str, prefix: tuple[str, ...] = ()) -> Generator[Served]:
         """A server on this home and a free port, ready; stopped by SIGTERM at the end, which has to exit with 0."""
-        command = [*prefix, *ARKWAY, "serve", "--port", "0", "--no-pull", "--json", *options]
+        command = [*prefix, *self.command, "serve", "--port", "0", "--no-pull", "--json", *options]
         with subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout is not None
             assert process.stderr is not None

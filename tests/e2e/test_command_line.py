@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import sys
+import sysconfig
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.e2e.conftest import ARKWAY, Home
+from tests.e2e.conftest import ARKWAY, ROOT, Home
 
 
 def status_of(url: str, key: str) -> int:
@@ -86,6 +88,30 @@ def test_an_unknown_setting_names_the_nearest_one(home: Home) -> None:
     done = home.run("serve", "--no-pull")
     assert done.returncode == 1
     assert "did you mean `server.port`?" in done.stderr
+
+
+def test_settings_that_do_not_fit_together_are_said_in_a_sentence(home: Home) -> None:
+    home.environ |= {"ARKWAY__SERVER": "1", "ARKWAY__SERVER__PORT": "2"}
+    done = home.run("serve", "--no-pull")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: `server` is a section of the configuration")
+
+
+def test_a_start_without_the_engine_says_so_and_serves(home: Home, tmp_path: Path) -> None:
+    libraries = tmp_path / "libraries"
+    libraries.mkdir()
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith("xllamacpp"):
+            (libraries / entry.name).symlink_to(entry)
+    python = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    home.command = (str(python), "-S", "-m", "arkway")
+    home.environ["PYTHONPATH"] = f"{ROOT / 'src'}:{libraries}"
+    with home.serving() as served:
+        assert status_of(served.url, Path(served.said["key_file"]).read_text().strip()) == 200
+    assert served.process.returncode == 0
+    first, *_ = served.errors.splitlines()
+    assert first.startswith("Warning: chat models cannot run here: xllamacpp: the embedded engine is not installed;")
+    assert "pip install 'arkway[embedded]'" in first
 
 
 def test_chat_without_a_server_says_how_to_start_one(home: Home) -> None:

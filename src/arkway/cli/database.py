@@ -33,12 +33,14 @@ def opened(ctx: click.Context) -> Iterator[SqliteStore]:
 
 
 def now_s() -> int:
+    """The clock, in whole seconds of the epoch."""
     import time
 
     return int(time.time())
 
 
 def echo_json(document: Any) -> None:
+    """One JSON document on standard output; structs are objects."""
     import msgspec
 
     click.echo(msgspec.json.encode(document))

@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    import asyncio
+
     import uvicorn
+    from uvicorn.server import ServerState
 
     from arkway.app.installation import Installation
     from arkway.config import Settings
     from arkway.core.model import Endpoint
+
+FORCED_S = 1.0
 
 
 @click.command("serve")
@@ -39,6 +44,7 @@ def command(
     given = {"host": host, "port": port, "access_log": access_log}
     config = settings(ctx, {"server": {name: value for name, value in given.items() if value is not None}})
     listener = _listener(config)
+    _warn_of_missing()
     _offer_a_model(ctx, config, pull, quiet=as_json)
     _serve(config, listener, as_json)
 
@@ -62,21 +68,49 @@ def _serve(config: Settings, listener: socket.socket, as_json: bool) -> None:
 
 
 def _server(config: uvicorn.Config, announce: Callable[[], None]) -> uvicorn.Server:
+    import asyncio
+
     import uvicorn
 
     class Announcing(uvicorn.Server):
-        """Says when it is ready, and exits with 0 when it was told to stop (uvicorn raises the signal again)."""
+        """Says when it is ready, and exits with 0 when it was told to stop (uvicorn raises the signal again).
+
+        A second SIGINT waits for no call any more; the engines are ended even then.
+        """
+
+        _loop: asyncio.AbstractEventLoop | None = None
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            self._loop = asyncio.get_running_loop()
             await super().startup(sockets)
             if self.started:
                 announce()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            if self.force_exit:
+                await self.lifespan.shutdown()
+
         def handle_exit(self, sig: int, frame: Any) -> None:
-            self.force_exit = self.should_exit and sig == signal.SIGINT
+            if self.should_exit and sig == signal.SIGINT:
+                self.force_exit = True
+                if self._loop is not None:
+                    self._loop.call_soon_threadsafe(_cut, self._loop, self.server_state)
             self.should_exit = True
 
     return Announcing(config)
+
+
+def _cut(loop: asyncio.AbstractEventLoop, state: ServerState) -> None:
+    """Ends the calls under way, and a little later the connections of clients that do not read."""
+    for task in state.tasks:
+        task.cancel()
+    loop.call_later(FORCED_S, _abort, state)
+
+
+def _abort(state: ServerState) -> None:
+    for connection in state.connections:
+        connection.transport.abort()
 
 
 def _listener(config: Settings) -> socket.socket:
@@ -94,6 +128,15 @@ def _listener(config: Settings) -> socket.socket:
         ) from None
     listener.set_inheritable(True)
     return listener
+
+
+def _warn_of_missing() -> None:
+    """What keeps chat models from running here is better said now than in the answer to the first call."""
+    from arkway.admin.doctor import examine_engine
+
+    for check in examine_engine():
+        if check.status == "fail":
+            click.echo(f"Warning: chat models cannot run here: {check.name}: {check.found}; {check.mend}.", err=True)
 
 
 def _offer_a_model(ctx: click.Context, config: Settings, pull: bool | None, *, quiet: bool) -> None:

@@ -46,7 +46,7 @@ class Meter:
         ledger.reserve(attempt)
 
     def observe(self, event: Event) -> None:
-        """Counts one event, and writes a checkpoint every 16 tokens or 250 ms."""
+        """Counts one event, and writes a checkpoint at the first token and then every 16 tokens or 250 ms."""
         if isinstance(event, Delta | ToolDelta):
             self._deltas += 1
             self._prompt = max(self._prompt, event.prompt_tokens)
@@ -54,10 +54,8 @@ class Meter:
             self._mark()
         elif isinstance(event, UsageReport):
             self._reported = event.usage
-        elif isinstance(event, Progress) and not self._prompt:
-            # The prompt is accepted: from here on it is billed, even if the process dies before the first token.
-            self._prompt = event.total
-            self._ledger.checkpoint(self._attempt.id, self._prompt, 0)
+        elif isinstance(event, Progress):
+            self._prompt = max(self._prompt, event.total)
 
     def report(self, usage: Usage) -> None:
         """Final counts for calls that have no events."""
@@ -90,8 +88,9 @@ class Meter:
         )
 
     def _billed(self, outcome: Outcome) -> Usage:
-        # A failure of ours before the first token costs nothing (the billing rule, docs/ledger.md).
-        unserved = outcome in ("upstream_error", "refused") and not self._deltas
+        # A call that failed or was cut on our side before its first token costs nothing; a client that leaves pays
+        # for the prompt it had us read (the billing rule, docs/ledger.md).
+        unserved = outcome in ("upstream_error", "refused", "interrupted") and not self._deltas
         return Usage(provenance="counted") if unserved else self.usage()
 
     def _mark(self) -> None:
@@ -99,6 +98,8 @@ class Meter:
         if self.first_token_ms < 0:
             self.first_token_ms = now_ms - self._started_ms
         spent = self._completion or self._deltas
-        if spent - self._checkpoint_tokens >= CHECKPOINT_TOKENS or now_ms - self._checkpoint_ms >= CHECKPOINT_MS:
+        since = spent - self._checkpoint_tokens
+        first = not self._checkpoint_tokens
+        if first or since >= CHECKPOINT_TOKENS or now_ms - self._checkpoint_ms >= CHECKPOINT_MS:
             self._checkpoint_tokens, self._checkpoint_ms = spent, now_ms
             self._ledger.checkpoint(self._attempt.id, self._prompt, spent)

@@ -5,10 +5,11 @@ The database, the disk (but for the journal's one ``write()``) and the clock's w
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import aclosing, contextmanager
 from time import monotonic_ns
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -19,13 +20,14 @@ from arkway.core.errors import ArkwayError, BackendFailed, BackendTimeout, Calle
 from arkway.core.events import Completeness, Event, Fold
 from arkway.core.model import Capability, Deployment
 from arkway.core.raw import RawRequest
-from arkway.flow import admit
+from arkway.flow import admit, leaving
 from arkway.flow.meter import Meter
 from arkway.flow.patience import Patience
 from arkway.flow.route import Router
 from arkway.ports import Attempt, Backend, Embedder, Ledger, Outcome, Tokenizer
 
 S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Deadlines(msgspec.Struct, frozen=True):
@@ -80,18 +82,18 @@ class ChatCall:
 
     async def events(self, backend: Backend, deadlines: Deadlines) -> AsyncGenerator[Event, None]:
         """The backend's events, counted; the ledger is settled before the iteration ends, however it ends."""
-        with _settled(self.meter):
-            whole = Completeness()
-            limit_s = deadlines.first_event_s
-            async with aclosing(backend.chat(self.deployment, self.request, self._call)) as source:
-                with _patience(deadlines.total_s) as patience:
-                    while (event := await patience.wait(anext(source, None), limit_s)) is not None:
-                        limit_s = deadlines.next_event_s
-                        self.meter.observe(event)
-                        whole.add(event)
-                        yield event
-            if not whole.reached():
-                raise BackendFailed("the model's answer broke off before its end")
+        whole = Completeness()
+        limit_s = deadlines.first_event_s
+        # Settled first, closed after: however long the backend takes to let go, the record is written by then.
+        async with aclosing(backend.chat(self.deployment, self.request, self._call)) as source:
+            with _settled(self.meter), _patience(deadlines.total_s) as patience:
+                while (event := await patience.wait(anext(source, None), limit_s)) is not None:
+                    limit_s = deadlines.next_event_s
+                    self.meter.observe(event)
+                    whole.add(event)
+                    yield event
+                if not whole.reached():
+                    raise BackendFailed("the model's answer broke off before its end")
 
     async def reply(self, backend: Backend, deadlines: Deadlines) -> ChatReply:
         """The whole answer."""
@@ -100,6 +102,30 @@ class ChatCall:
             async for event in events:
                 fold.add(event)
         return fold.reply(self.meter.usage(), logprobs=self.request.logprobs)
+
+
+class Task(Generic[T]):
+    """One admitted call that has no events: `result` runs it, and has settled it when it returns."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        deployment: Deployment,
+        meter: Meter,
+        work: Coroutine[Any, Any, T],
+        cost: Callable[[T], Usage],
+    ) -> None:
+        self.deployment = deployment
+        self.meter = meter
+        self.tag = origin.tag(deployment)
+        self._work = work
+        self._cost = cost
+
+    async def result(self, limit_s: float) -> T:
+        with _settled(self.meter), _patience(limit_s) as patience:
+            result = await patience.wait(self._work, limit_s)
+            self.meter.report(self._cost(result))
+        return result
 
 
 class Road:
@@ -139,31 +165,32 @@ class Road:
     def deployments(self, caller: Caller) -> tuple[Deployment, ...]:
         return self._router.deployments(caller)
 
-    async def embed(self, origin: Origin, request: EmbedRequest) -> tuple[EmbedReply, ReplyTag, Deployment]:
-        """Vectors, metered: settled before they are handed back."""
+    def open_embed(self, origin: Origin, request: EmbedRequest) -> Task[EmbedReply]:
+        """Routes, admits and reserves. Raises CallerError, StoreUnavailable."""
         deployment = self._router.deployment(origin.caller, request.asked, names=origin.names)
         service = _offered(self._embedders, deployment, "embeddings", request.asked)
-        meter = self._meter(origin, deployment)
-        work = service.embed(deployment, request, origin.call())
-        limit_s = self.deadlines.first_event_s
-        with _settled(meter), _patience(limit_s) as patience:
-            reply = await patience.wait(work, limit_s)
-            meter.report(reply.usage)
-        return reply, origin.tag(deployment), deployment
+        return Task(
+            origin,
+            deployment,
+            self._meter(origin, deployment),
+            service.embed(deployment, request, origin.call()),
+            lambda reply: reply.usage,
+        )
 
-    async def tokenize(
-        self, origin: Origin, request: TokenizeRequest
-    ) -> tuple[tuple[Tokenized, ...], ReplyTag, Deployment]:
-        """Token ids and offsets. Costs nothing, but is on record."""
+    def open_tokenize(self, origin: Origin, request: TokenizeRequest) -> Task[tuple[Tokenized, ...]]:
+        """As `open_embed`. Tokenization costs nothing, but is on record."""
         deployment = self._router.deployment(origin.caller, request.asked, names=origin.names)
         service = _offered(self._tokenizers, deployment, "tokenization", request.asked)
-        meter = self._meter(origin, deployment)
-        work = service.tokenize(deployment, request, origin.call())
-        limit_s = self.deadlines.first_event_s
-        with _settled(meter), _patience(limit_s) as patience:
-            reply = await patience.wait(work, limit_s)
-            meter.report(Usage(provenance="counted"))
-        return reply, origin.tag(deployment), deployment
+        return Task(
+            origin,
+            deployment,
+            self._meter(origin, deployment),
+            service.tokenize(deployment, request, origin.call()),
+            lambda _: Usage(provenance="counted"),
+        )
+
+    async def result(self, task: Task[T]) -> T:
+        return await task.result(self.deadlines.first_event_s)
 
     def _meter(self, origin: Origin, deployment: Deployment, estimate_tokens: int = 0) -> Meter:
         return Meter(self._ledger, origin.attempt(deployment, estimate_tokens), self._clock_ms)
@@ -180,7 +207,10 @@ def _offered(services: Mapping[str, S], deployment: Deployment, operation: Capab
 
 @contextmanager
 def _settled(meter: Meter) -> Generator[None]:
-    """Settles the meter when the block ends: done, failed, or left by the client (anything that is not an error)."""
+    """Settles the meter when the block ends: done, failed, cut by the server's stop, or left by the client.
+
+    A stop becomes an error here, so that the client is told: its stream must not look complete.
+    """
     outcome: Outcome = "client_abort"
     failure: ArkwayError | None = None
     try:
@@ -190,11 +220,16 @@ def _settled(meter: Meter) -> Generator[None]:
         failure = error
         outcome = "refused" if isinstance(error, CallerError | Refused) else "upstream_error"
         raise
+    except asyncio.CancelledError:
+        if not leaving.cut():
+            raise
+        failure = leaving.stopping()
+        raise failure from None
     except Exception:
         outcome = "upstream_error"
         raise
     finally:
-        meter.settle(outcome, failure)
+        meter.settle("interrupted" if outcome != "done" and leaving.cut() else outcome, failure)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import msgspec
 from arkway.core.errors import ArkwayError, HeadTooLarge, RequestTimeout, TooLarge
 from arkway.core.ids import REQUEST_ID_ENTROPY_BYTES, request_id
 from arkway.core.raw import ClientGone, RawRequest
+from arkway.flow import leaving
 from arkway.flow.patience import Patience
 from arkway.http.serve import Server
 
@@ -64,10 +65,7 @@ class AsgiApp:
         exchange = Exchange(receive, send, self.limits)
         raw = self._raw(scope, exchange)
         try:
-            if problem := _oversized(scope, self.limits):
-                await self._server.refuse(raw, exchange, problem)
-            else:
-                await self._server.handle(raw, exchange)
+            await self._answer(scope, raw, exchange)
         except ClientGone:
             pass
         except asyncio.CancelledError:
@@ -76,6 +74,18 @@ class AsgiApp:
                 raise
         finally:
             exchange.unwatch()
+
+    async def _answer(self, scope: Message, raw: RawRequest, exchange: Exchange) -> None:
+        try:
+            if problem := _oversized(scope, self.limits):
+                await self._server.refuse(raw, exchange, problem)
+            else:
+                await self._server.handle(raw, exchange)
+        except asyncio.CancelledError:
+            # The server stops. A begun answer is left incomplete: the connection breaks, and nobody takes it for whole.
+            if exchange.gone or exchange.started:
+                raise
+            await self._server.refuse(raw, exchange, leaving.stopping())
 
     def _raw(self, scope: Message, exchange: Exchange) -> RawRequest:
         now_ns = time_ns()
@@ -104,8 +114,11 @@ class AsgiApp:
             await send({"type": "lifespan.startup.failed", "message": message})
             return
         await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self._shutdown()
+        try:
+            await receive()
+        finally:
+            # A server that is forced to exit says no word and cancels: what was started is ended all the same.
+            await self._shutdown()
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -116,7 +129,7 @@ class Exchange:
     it, every upstream stream of a client that left would run on.
     """
 
-    __slots__ = ("_limits", "_patience", "_receive", "_send", "_watcher", "gone")
+    __slots__ = ("_limits", "_patience", "_receive", "_send", "_watcher", "gone", "started")
 
     def __init__(self, receive: Receive, send: Send, limits: Limits) -> None:
         self._receive = receive
@@ -125,6 +138,7 @@ class Exchange:
         self._watcher: asyncio.Task[None] | None = None
         self._patience = Patience()
         self.gone = False
+        self.started = False
 
     async def body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises TooLarge, RequestTimeout, ClientGone."""
@@ -154,6 +168,7 @@ class Exchange:
         await self._put({"type": "http.response.body", "body": body})
 
     async def start(self, status: int, headers: list[tuple[str, str]]) -> None:
+        self.started = True
         pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         await self._put({"type": "http.response.start", "status": status, "headers": pairs})
 
@@ -190,7 +205,7 @@ class Exchange:
             pass
         if not self.gone:
             self.gone = True
-            served.cancel()
+            leaving.leave(served)
 
 
 def _oversized(scope: Message, limits: Limits) -> HeadTooLarge | None:

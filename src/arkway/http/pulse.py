@@ -14,13 +14,14 @@ TICK_S = 1.0
 class Beat:
     """One stream's heartbeat: what to send, to whom, and when something was last sent."""
 
-    __slots__ = ("busy", "heartbeat", "last_s", "writer")
+    __slots__ = ("busy", "heartbeat", "last_s", "sending", "writer")
 
     def __init__(self, writer: Writer, heartbeat: Callable[[], bytes]) -> None:
         self.writer = writer
         self.heartbeat = heartbeat
         self.last_s = monotonic()
         self.busy = False
+        self.sending: asyncio.Task[None] | None = None
 
     async def write(self, data: bytes) -> None:
         """Sends the stream's own bytes."""
@@ -45,6 +46,8 @@ class Pulse:
 
     def remove(self, beat: Beat) -> None:
         self._beats.discard(beat)
+        if beat.sending is not None:
+            beat.sending.cancel()
 
     async def aclose(self) -> None:
         if self._task is not None:
@@ -55,16 +58,16 @@ class Pulse:
         while self._beats:
             await asyncio.sleep(min(TICK_S, self._every_s))
             due_s = monotonic() - self._every_s
-            for beat in [b for b in self._beats if b.last_s <= due_s]:
-                # Sending to an earlier one may have taken a while: this one may have spoken or ended meanwhile.
-                if beat in self._beats and beat.last_s <= due_s and not beat.busy:
-                    await self._send(beat)
+            for beat in self._beats:
+                if beat.last_s <= due_s and not beat.busy and beat.sending is None:
+                    beat.sending = asyncio.create_task(self._send(beat))
 
     async def _send(self, beat: Beat) -> None:
-        # A stream that cannot take a heartbeat is being watched by its own task, which will notice.
+        """One heartbeat, in a task of its own: a client that reads slowly delays nobody else's."""
         beat.last_s = monotonic()
         try:
-            async with asyncio.timeout(TICK_S):
-                await beat.writer.write(beat.heartbeat())
-        except (TimeoutError, ClientGone):
+            await beat.writer.write(beat.heartbeat())
+        except ClientGone:
             self.remove(beat)
+        finally:
+            beat.sending = None

@@ -7,9 +7,10 @@ pulled before the status line leaves, so that everything that can be an HTTP err
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import aclosing, contextmanager
 from time import monotonic
+from typing import Any, TypeVar
 
 from arkway.core.caller import Caller
 from arkway.core.chat import Usage
@@ -26,7 +27,7 @@ from arkway.core.events import Event
 from arkway.core.model import Deployment
 from arkway.core.raw import ClientGone, RawRequest, Writer
 from arkway.flow import identify
-from arkway.flow.road import ChatCall, Origin, Road
+from arkway.flow.road import ChatCall, Origin, Road, Task
 from arkway.http.pulse import Beat, Pulse
 from arkway.http.surface import Route, Surface
 from arkway.ports import CallRecord, Dialect, Directory, Observer, Outcome, StreamEncoder
@@ -38,6 +39,7 @@ STREAM = ("content-type", "text/event-stream; charset=utf-8")
 NO_CACHE = ("cache-control", "no-cache, no-store")
 NO_BUFFER = ("x-accel-buffering", "no")
 
+AnyCall = TypeVar("AnyCall", bound=ChatCall | Task[Any])
 Page = Callable[[], Awaitable[tuple[int, str, bytes]]]
 
 
@@ -70,6 +72,23 @@ class Visit:
         self.error = ""
         self.stream = False
         self.started_s = monotonic()
+
+    def note(self, error: Exception) -> None:
+        """What went wrong, for observers: an error that is not of the tree is an internal one."""
+        failure = error if isinstance(error, ArkwayError) else InternalError()
+        self.error = type(failure).__name__
+        self.status = self.dialect.encode_error(failure, self.raw.request_id).status
+
+    @contextmanager
+    def of(self, call: AnyCall) -> Generator[AnyCall]:
+        """What an admitted call is about, and in the end what the ledger has on record of it."""
+        self.deployment = call.deployment
+        try:
+            yield call
+        finally:
+            self.settled = call.meter.outcome
+            self.usage = call.meter.usage()
+            self.first_token_s = call.meter.first_token_ms / 1000
 
     def head(self, *headers: tuple[str, str]) -> list[tuple[str, str]]:
         """The headers every answer carries: our request id, and the client's own echoed (protocol §0 rule 12)."""
@@ -110,7 +129,13 @@ class Server:
         """Answers one request, whatever happens; raises ClientGone once the client has left."""
         visit = Visit(raw, self._surface.dialect_at(raw.path))
         try:
-            await self._serve(visit, writer)
+            route = self._surface.pick(raw.method, raw.path)
+        except ArkwayError as error:
+            await self.refuse(raw, writer, error)
+            return
+        visit.dialect = self._surface.dialect(route)
+        try:
+            await self._serve(visit, route, writer)
         except ArkwayError as error:
             await self._refuse(visit, writer, error)
         except ClientGone:
@@ -120,38 +145,42 @@ class Server:
             await self._refuse(visit, writer, InternalError())
 
     async def refuse(self, raw: RawRequest, writer: Writer, error: ArkwayError) -> None:
-        """Answers a request that the transport already found wanting."""
-        await self._refuse(Visit(raw, self._surface.dialect_at(raw.path)), writer, error)
+        """Answers a request that has no route, or that the transport already found wanting: operation ``none``."""
+        visit = Visit(raw, self._surface.dialect_at(raw.path))
+        visit.note(error)
+        self._observer.started(visit.dialect.name, "none")
+        self._observer.ended(_record(visit, "none", "refused"))
+        await self._refuse(visit, writer, error)
 
-    async def _serve(self, visit: Visit, writer: Writer) -> None:
-        raw = visit.raw
-        route = self._surface.pick(raw.method, raw.path)
-        visit.dialect = self._surface.dialect(route)
+    async def _serve(self, visit: Visit, route: Route, writer: Writer) -> None:
         if route.auth == "none":
             await self._page(visit, route, writer)
             return
         self._observer.started(route.dialect, route.operation)
         outcome: Outcome = "client_abort"
         try:
-            visit.caller = identify.bearer(self._directory, raw)
-            body = await self._body(raw, route)
-            origin = Origin(raw, visit.caller, route.dialect, route.operation, route.dialect in self._surface.named)
-            await self._operations[route.operation](visit, origin, body, writer)
+            await self._call(visit, route, writer)
             outcome = "done" if not visit.error else "upstream_error"
         except ClientGone:
             raise
         except Exception as error:
-            failure = error if isinstance(error, ArkwayError) else InternalError()
-            outcome = "refused" if isinstance(failure, CallerError | Refused) else "upstream_error"
-            visit.error = type(failure).__name__
-            visit.status = visit.dialect.encode_error(failure, raw.request_id).status
+            outcome = "refused" if isinstance(error, CallerError | Refused) else "upstream_error"
+            visit.note(error)
             raise
         finally:
             # Where the ledger has settled the call, its word is the outcome: log and ledger never disagree.
-            self._observer.ended(_record(visit, route, visit.settled or outcome))
+            self._observer.ended(_record(visit, route.operation, visit.settled or outcome))
+
+    async def _call(self, visit: Visit, route: Route, writer: Writer) -> None:
+        raw = visit.raw
+        visit.caller = identify.bearer(self._directory, raw)
+        body = await self._body(raw, route)
+        origin = Origin(raw, visit.caller, route.dialect, route.operation, route.dialect in self._surface.named)
+        await self._operations[route.operation](visit, origin, body, writer)
 
     async def _body(self, raw: RawRequest, route: Route) -> bytes:
-        if encoding := raw.header("content-encoding"):
+        encoding = raw.header("content-encoding")
+        if encoding and encoding.lower() != "identity":
             raise UnsupportedEncoding(encoding)
         length = raw.header("content-length")
         if route.body_max_bytes and length.isdecimal() and int(length) > route.body_max_bytes:
@@ -180,30 +209,25 @@ class Server:
 
     async def _embed(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
         request = visit.dialect.decode_embed(origin.raw, body)
-        reply, tag, visit.deployment = await self._road.embed(origin, request)
-        visit.usage = reply.usage
-        await self._reply(visit, writer, visit.dialect.encode_embed(reply, request, tag))
+        with visit.of(self._road.open_embed(origin, request)) as task:
+            reply = await self._road.result(task)
+            await self._reply(visit, writer, visit.dialect.encode_embed(reply, request, task.tag))
 
     async def _tokenize(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
         request = visit.dialect.decode_tokenize(origin.raw, body)
-        reply, tag, visit.deployment = await self._road.tokenize(origin, request)
-        await self._reply(visit, writer, visit.dialect.encode_tokenize(reply, request, tag))
+        with visit.of(self._road.open_tokenize(origin, request)) as task:
+            reply = await self._road.result(task)
+            await self._reply(visit, writer, visit.dialect.encode_tokenize(reply, request, task.tag))
 
     async def _chat(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
         request = visit.dialect.decode_chat(origin.raw, body)
         visit.stream = request.stream
-        call = self._road.open_chat(origin, request)
-        visit.deployment = call.deployment
-        try:
+        with visit.of(self._road.open_chat(origin, request)) as call:
             if request.stream:
                 await self._stream(visit, call, writer)
             else:
                 reply = await self._road.reply(call)
                 await self._reply(visit, writer, visit.dialect.encode_chat(reply, request, call.tag))
-        finally:
-            visit.settled = call.meter.outcome
-            visit.usage = call.meter.usage()
-            visit.first_token_s = call.meter.first_token_ms / 1000
 
     async def _stream(self, visit: Visit, call: ChatCall, writer: Writer) -> None:
         async with aclosing(self._road.events(call)) as events:
@@ -250,12 +274,12 @@ class Server:
         return encoder.close(call.meter.usage())
 
 
-def _record(visit: Visit, route: Route, outcome: Outcome) -> CallRecord:
+def _record(visit: Visit, operation: str, outcome: Outcome) -> CallRecord:
     deployment = visit.deployment
     return CallRecord(
         request_id=visit.raw.request_id,
-        dialect=route.dialect,
-        operation=route.operation,
+        dialect=visit.dialect.name,
+        operation=operation,
         endpoint_id=deployment.endpoint.id if deployment else "",
         model=deployment.card.served_name if deployment else "",
         status=visit.status,

@@ -65,7 +65,7 @@ class Surface:
         methods = self._exact.get(path) or self._exact.get(_with_hole(path))
         if methods is None:
             raise RouteNotFound(path)
-        route = methods.get(method)
+        route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
             raise MethodNotAllowed(method, path, tuple(methods))
         return route

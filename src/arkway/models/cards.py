@@ -7,7 +7,7 @@ import re
 from arkway.core.errors import Misconfigured
 from arkway.core.model import ModelCard
 from arkway.models.catalogue import chat_card, embedding_parameters
-from arkway.models.gguf import GgufHeader
+from arkway.wire.gguf import GgufHeader
 
 # Room of one call when the file allows more: four slots of it fit into a few hundred megabytes beside a small model.
 CONTEXT_CAP_TOKENS = 8192

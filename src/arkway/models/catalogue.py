@@ -21,6 +21,20 @@ CHAT_CAPABILITIES: tuple[Capability, ...] = ("chat", "tokenization", "tools", "j
 SEED_LOW, SEED_HIGH = -(2.0**63), 2.0**63 - 1024
 
 
+class SamplingDefaults(msgspec.Struct, frozen=True):
+    """How a chat model draws tokens when the caller does not say; ``origin`` ends the sentence "the default is …".
+
+    These values suit a model of which nothing is known: Ark's own ``top_p``, less heat than Ark's, because small models
+    wander at 1, and no penalty, because a large model needs none.
+    """
+
+    temperature: float = 0.7
+    top_p: float = 0.7
+    top_k: int = 100
+    repetition_penalty: float = 1.0
+    origin: str = "Arkway's, for a model of which nothing is known"
+
+
 class CatalogueEntry(msgspec.Struct, frozen=True):
     """One version of one model.
 
@@ -45,17 +59,18 @@ class CatalogueEntry(msgspec.Struct, frozen=True):
         return self.card.version
 
 
-def chat_parameters(max_output_tokens: int, default_output_tokens: int) -> tuple[ParameterRange, ...]:
+def chat_parameters(
+    max_output_tokens: int, default_output_tokens: int, sampling: SamplingDefaults
+) -> tuple[ParameterRange, ...]:
     """The request parameters of a chat model on the embedded engine (ranges: protocol section 7.2)."""
+    origin = f"the default is {sampling.origin}"
     return (
         ParameterRange(
-            "temperature",
-            0,
-            2,
-            0.7,
-            "0 always takes the likeliest token; 0.7 by default, for a model of 0.5B wanders at 1",
+            "temperature", 0, 2, sampling.temperature, f"0 takes the likeliest token after penalties; {origin}"
         ),
-        ParameterRange("top_p", 0, 1, 0.7),
+        ParameterRange("top_p", 0, 1, sampling.top_p, origin),
+        ParameterRange("top_k", 0, 1000, sampling.top_k, f"v3 only; 0 is off; {origin}"),
+        ParameterRange("repetition_penalty", 0.01, 10, sampling.repetition_penalty, f"v3 only; 1 is none; {origin}"),
         ParameterRange(
             "max_tokens",
             1,
@@ -94,6 +109,7 @@ def chat_card(
     default_output_tokens: int,
     languages: tuple[str, ...],
     remarks: str,
+    sampling: SamplingDefaults | None = None,
 ) -> ModelCard:
     """A text chat model that may fill its whole context."""
     return ModelCard(
@@ -106,7 +122,7 @@ def chat_card(
         max_output_tokens=context_tokens,
         default_output_tokens=default_output_tokens,
         languages=languages,
-        parameters=chat_parameters(context_tokens, default_output_tokens),
+        parameters=chat_parameters(context_tokens, default_output_tokens, sampling or SamplingDefaults()),
         remarks=remarks,
     )
 
@@ -121,6 +137,7 @@ QWEN = CatalogueEntry(
         default_output_tokens=4096,
         languages=("zh", "en"),
         remarks="The default chat model. Small: good for trying things out, not for facts or long reasoning.",
+        sampling=SamplingDefaults(0.7, 0.8, 20, 1.1, "the model's own; without the penalty it repeats itself for ever"),
     ),
     kind="gguf",
     filename="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
@@ -147,6 +164,7 @@ SMOLLM2 = CatalogueEntry(
         default_output_tokens=1024,
         languages=("en",),
         remarks="English only: asked in another language it answers in English or in nonsense. The small fallback.",
+        sampling=SamplingDefaults(0.2, 0.9, 50, 1.0, "what its makers sample with"),
     ),
     kind="gguf",
     filename="SmolLM2-135M-Instruct.Q4_1.gguf",

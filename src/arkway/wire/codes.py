@@ -44,7 +44,7 @@ def error_reply(codes: Mapping[type[ArkwayError], Code], error: ArkwayError, bod
     headers: list[tuple[str, str]] = []
     if isinstance(error, Refused) and error.retry_after_s is not None:
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after_s)))))
-    if isinstance(error, FINAL):
+    if isinstance(error, FINAL) and not isinstance(error, RequestTimeout):
         headers.append(("x-should-retry", "false"))
     if isinstance(error, MethodNotAllowed):
         headers.append(("allow", ", ".join(error.allowed)))

@@ -80,7 +80,8 @@ class Field:
         if self.plain and "\0" in value:
             raise InvalidField("a name cannot hold the character NUL", path)
         if self.choices and value not in self.choices:
-            raise InvalidField(f"expected one of {', '.join(self.choices)}, got `{value[:64]}`", path)
+            known = " or ".join(f"`{choice}`" for choice in self.choices)
+            raise InvalidField(f"expected {known}, got `{value[:64]}`", path)
         if self.max_bytes is not None and len(value) * 4 > self.max_bytes and len(value.encode()) > self.max_bytes:
             raise InvalidField(f"at most {self.max_bytes} bytes are taken, got {len(value.encode())}", path)
 

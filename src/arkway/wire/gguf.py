@@ -1,4 +1,4 @@
-"""Reads the head of a GGUF file: enough to know a model and to refuse a broken one before any engine opens it.
+"""Reads the head of a GGUF file: enough to know a model, its need of memory, and to refuse a broken file.
 
 Layout (little-endian): magic ``GGUF``, u32 version, u64 tensors, u64 entries; the entries (string key, u32 type,
 value); the tensors (string name, u32 dimensions, u64 each, u32 type, u64 offset); padding; the tensor data. Every
@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
 from arkway.core.errors import Misconfigured
 
 Scalar = str | int | float | bool
+Fact = Scalar | list[Scalar]
+Part = TypeVar("Part")
 
 _STRING, _ARRAY = 8, 9
 # Value types by number: u8 i8 u16 i16 u32 i32 f32 bool, then u64 i64 f64.
@@ -43,12 +46,40 @@ _KEPT = frozenset(
         "general.languages",
         "general.file_type",
         "general.alignment",
-        "tokenizer.ggml.model",
     }
 )
-_KEPT_ENDINGS = (".context_length", ".embedding_length", ".pooling_type")
+_KEPT_ENDINGS = (
+    ".context_length",
+    ".embedding_length",
+    ".pooling_type",
+    ".block_count",
+    ".attention.head_count",
+    ".attention.head_count_kv",
+    ".attention.key_length",
+    ".attention.value_length",
+)
+_VOCABULARY = "tokenizer."
+_TEMPLATE = "tokenizer.chat_template"
 _KEY_MAX_BYTES = 1 << 16
-_KEPT_MAX_ITEMS = 64
+_KEPT_MAX_ITEMS = 4096
+_LAYERS_MAX = 4096
+_F16_BYTES = 2
+
+
+class GgufShape(msgspec.Struct, frozen=True):
+    """What a model's key-value cache is made of; absent numbers are 0.
+
+    ``heads_kv`` counts the key-value heads of every layer, ``key_length`` and ``value_length`` are a head's elements.
+    """
+
+    heads_kv: tuple[int, ...] = ()
+    key_length: int = 0
+    value_length: int = 0
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """A key and a value in half precision for every head of every layer; 0 where the head does not tell."""
+        return _F16_BYTES * sum(self.heads_kv) * (self.key_length + self.value_length)
 
 
 class GgufHeader(msgspec.Struct, frozen=True):
@@ -65,6 +96,7 @@ class GgufHeader(msgspec.Struct, frozen=True):
     embeds: bool
     tensors: int
     data_bytes: int
+    shape: GgufShape
 
 
 class _Broken(Exception):
@@ -73,13 +105,22 @@ class _Broken(Exception):
 
 def read_gguf(path: Path) -> GgufHeader:
     """Reads and checks the head of ``path``; raises Misconfigured with the reason if it is no whole GGUF model."""
+    return _read(path, _Reader.header)
+
+
+def read_gguf_shape(path: Path) -> GgufShape:
+    """Reads as far as the vocabulary, which takes no time; raises Misconfigured if the file is no GGUF model."""
+    return _read(path, _Reader.shape)
+
+
+def _read(path: Path, part: Callable[[_Reader], Part]) -> Part:
     try:
         with path.open("rb") as file:
-            return _Reader(file, path.stat().st_size).header()
+            return part(_Reader(file, path.stat().st_size))
     except _Broken as broken:
         raise Misconfigured(f"`{path.name}` is not a usable GGUF model: {broken}; fetch it again") from broken
     except OSError as error:
-        raise Misconfigured(f"`{path}` cannot be read: {error.strerror or error}") from error
+        raise Misconfigured(f"`{path.name}` cannot be read: {error.strerror or 'no reason given'}") from error
 
 
 class _Reader:
@@ -89,31 +130,42 @@ class _Reader:
         self._size = size_bytes
 
     def header(self) -> GgufHeader:
+        tensors, entries = self._counts()
+        facts = self._facts(entries, whole=True)
+        end = self._data_end(tensors, _whole(facts.get("general.alignment"), 32))
+        if end > self._size:
+            raise _Broken(f"it is cut short: {self._size} bytes of {end}")
+        return _header(facts, tensors, end)
+
+    def shape(self) -> GgufShape:
+        _, entries = self._counts()
+        return _shape(self._facts(entries, whole=False))
+
+    def _counts(self) -> tuple[int, int]:
+        """How many tensors and how many entries there are."""
         if self._bytes(4) != b"GGUF":
             raise _Broken("it does not begin with the letters GGUF")
         version = self._number("<I")
         if version not in (2, 3):
             raise _Broken(f"its format version is {version}, and 2 and 3 are known")
-        tensors, entries = self._count("<Q", 24), self._count("<Q", 13)
-        facts, has_template = self._facts(entries)
-        end = self._data_end(tensors, _whole(facts.get("general.alignment"), 32))
-        if end > self._size:
-            raise _Broken(f"it is cut short: {self._size} bytes of {end}")
-        return _header(facts, has_template, tensors, end)
+        return self._count("<Q", 24), self._count("<Q", 13)
 
-    def _facts(self, entries: int) -> tuple[dict[str, Scalar | list[Scalar]], bool]:
-        facts: dict[str, Scalar | list[Scalar]] = {}
-        has_template = False
+    def _facts(self, entries: int, *, whole: bool) -> dict[str, Fact]:
+        """The entries that matter. Unless ``whole``, a vocabulary that comes after the model's shape is not read."""
+        facts: dict[str, Fact] = {}
         for _ in range(entries):
             key = self._text(_KEY_MAX_BYTES)
-            has_template = has_template or key == "tokenizer.chat_template"
+            if not whole and key.startswith(_VOCABULARY) and f"{_architecture(facts)}.block_count" in facts:
+                break
             wanted = key in _KEPT or key.endswith(_KEPT_ENDINGS)
             value = self._value(self._number("<I"), keep=wanted)
-            if wanted and value is not None:
+            if key == _TEMPLATE:
+                facts[key] = True
+            elif wanted and value is not None:
                 facts[key] = value
-        return facts, has_template
+        return facts
 
-    def _value(self, kind: int, *, keep: bool) -> Scalar | list[Scalar] | None:
+    def _value(self, kind: int, *, keep: bool) -> Fact | None:
         if kind == _ARRAY:
             return self._array(keep=keep)
         return self._scalar(kind, keep=keep)
@@ -203,10 +255,9 @@ class _Reader:
         self._left -= count
 
 
-def _header(facts: dict[str, Scalar | list[Scalar]], has_template: bool, tensors: int, data_bytes: int) -> GgufHeader:
-    architecture = _words(facts.get("general.architecture"))
-    if not architecture:
-        raise _Broken("it does not name its architecture")
+def _header(facts: dict[str, Fact], tensors: int, data_bytes: int) -> GgufHeader:
+    shape = _shape(facts)
+    architecture = _architecture(facts)
     if not tensors:
         raise _Broken("it holds no tensors (a vocabulary only)")
     languages = facts.get("general.languages")
@@ -218,16 +269,43 @@ def _header(facts: dict[str, Scalar | list[Scalar]], has_template: bool, tensors
         quantisation=_FILE_TYPES.get(_whole(facts.get("general.file_type"), -1), ""),
         context_tokens=_whole(facts.get(f"{architecture}.context_length")),
         embedding_length=_whole(facts.get(f"{architecture}.embedding_length")),
-        has_chat_template=has_template,
+        has_chat_template=_TEMPLATE in facts,
         embeds=_whole(facts.get(f"{architecture}.pooling_type")) > 0 or "bert" in architecture,
         tensors=tensors,
         data_bytes=data_bytes,
+        shape=shape,
     )
 
 
-def _words(value: Scalar | list[Scalar] | None) -> str:
+def _shape(facts: dict[str, Fact]) -> GgufShape:
+    """Head counts are one number for all layers or a list with one for each; a missing length is the usual one."""
+    architecture = _architecture(facts)
+    if not architecture:
+        raise _Broken("it does not name its architecture")
+
+    def counts(name: str) -> list[int]:
+        value = facts.get(f"{architecture}.{name}")
+        return [max(0, _whole(each)) for each in ((value or [0]) if isinstance(value, list) else [value])]
+
+    layers = min(counts("block_count")[0], _LAYERS_MAX)
+    heads = counts("attention.head_count")
+    heads_kv = counts("attention.head_count_kv") if any(counts("attention.head_count_kv")) else heads
+    usual = counts("embedding_length")[0] // max(1, *heads)
+    key_length = counts("attention.key_length")[0] or usual
+    return GgufShape(
+        heads_kv=tuple(heads_kv if len(heads_kv) > 1 else heads_kv * layers),
+        key_length=key_length,
+        value_length=counts("attention.value_length")[0] or key_length,
+    )
+
+
+def _architecture(facts: dict[str, Fact]) -> str:
+    return _words(facts.get("general.architecture"))
+
+
+def _words(value: Fact | None) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _whole(value: Scalar | list[Scalar] | None, otherwise: int = 0) -> int:
+def _whole(value: Fact | None, otherwise: int = 0) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else otherwise

@@ -20,7 +20,7 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 def loads(data: bytes) -> Any:
     """The value of a JSON text in UTF-8. Raises BadRequest saying what is wrong and where."""
-    _refuse_bombs(data)
+    refuse_bombs(data)
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -45,15 +45,16 @@ def dumps(value: Any) -> bytes:
         return orjson.dumps(_mended(value))
 
 
-def _refuse_bombs(data: bytes) -> None:
+def refuse_bombs(data: bytes) -> None:
+    """Raises BadRequest for JSON text nested deeper than 64 levels or holding more than 200,000 values."""
     openings = data.count(b"[") + data.count(b"{")
     if openings <= DEPTH_MAX and data.count(b",") <= VALUES_MAX:
         return
     bare = _without_strings(data)
     if bare.count(b",") + bare.count(b"[") + bare.count(b"{") > VALUES_MAX:
-        raise BadRequest(f"the body holds more than {VALUES_MAX} values")
+        raise BadRequest(f"the JSON text holds more than {VALUES_MAX} values")
     if _depth(bare.translate(None, _NOT_BRACKETS)) > DEPTH_MAX:
-        raise BadRequest(f"the body is nested deeper than {DEPTH_MAX} levels")
+        raise BadRequest(f"the JSON text is nested deeper than {DEPTH_MAX} levels")
 
 
 def _without_strings(data: bytes) -> bytes:
@@ -64,7 +65,7 @@ def _without_strings(data: bytes) -> bytes:
     """
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
     if plain.count(b'"') > 4 * VALUES_MAX:
-        raise BadRequest(f"the body holds more than {VALUES_MAX} values")
+        raise BadRequest(f"the JSON text holds more than {VALUES_MAX} values")
     return b"".join(plain.split(b'"')[::2])
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import pytest
 
-from arkway.config import default_home, known_keys, load
+from arkway.config import Settings, default_home, known_keys, load, range_of
 from arkway.core.errors import Misconfigured
 
 
@@ -64,6 +66,79 @@ def test_a_mistake_is_explained(tmp_path: Path, text: str, said: str) -> None:
     file.write_text(text, encoding="utf-8")
     with pytest.raises(Misconfigured, match=said):
         load(file, {"ARKWAY_HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    "key, value, said",
+    [
+        ("server.port", "65536", "an integer from 0 to 65535, not '65536'"),
+        ("server.port", "-1", "an integer from 0 to 65535"),
+        ("server.port", "http", "an integer from 0 to 65535, not 'http'"),
+        ("server.host", "", "a string with at least one character"),
+        ("server.drain_s", "0", "a number above 0, up to 2592000, not '0'"),
+        ("stream.heartbeat_s", "nan", "a number above 0"),
+        ("stream.total_s", "inf", "up to 2592000, not 'inf'"),
+        ("stream.next_event_s", "-0.5", "a number above 0"),
+        ("engine.slots", "0", "an integer from 1 to 64"),
+        ("engine.slots", "65", "an integer from 1 to 64"),
+        ("engine.threads", "-1", "an integer from 0 to 1024"),
+        ("engine.memory_mib", "-1", "an integer from 0 to"),
+        ("engine.queue_limit", "-1", "an integer from 0 to"),
+        ("engine.preload", "perhaps", "true or false, not 'perhaps'"),
+        ("ledger.durability", "maybe", "`process` or `group` or `sync`, not 'maybe'"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_its_range(key: str, value: str, said: str) -> None:
+    variable = "ARKWAY__" + key.upper().replace(".", "__")
+    with pytest.raises(Misconfigured) as caught:
+        load(environ={"ARKWAY_HOME": "/nonexistent", variable: value})
+    assert caught.value.message.startswith(f"the setting `{key}` has to be ")
+    assert said in caught.value.message
+
+
+@pytest.mark.parametrize("literal", ["nan", "inf", "-inf", "0", "1e400"])
+def test_no_number_of_a_file_is_endless(tmp_path: Path, literal: str) -> None:
+    (tmp_path / "arkway.toml").write_text(f"[stream]\ntotal_s = {literal}\n", encoding="utf-8")
+    with pytest.raises(Misconfigured, match=r"stream\.total_s.* above 0, up to 2592000"):
+        load(environ={"ARKWAY_HOME": str(tmp_path)})
+
+
+def test_the_ends_of_a_range_belong_to_it() -> None:
+    environ = {"ARKWAY_HOME": "/nonexistent", "ARKWAY__SERVER__PORT": "65535", "ARKWAY__ENGINE__SLOTS": "64"}
+    settings = load(environ={**environ, "ARKWAY__ENGINE__QUEUE_LIMIT": "0"})
+    assert (settings.server.port, settings.engine.slots, settings.engine.queue_limit) == (65535, 64, 0)
+
+
+def test_every_number_has_a_range() -> None:
+    for section in msgspec.structs.fields(Settings)[1:]:
+        for field in msgspec.structs.fields(section.type):
+            kind = get_args(field.type)[0] if hasattr(field.type, "__metadata__") else field.type
+            assert kind not in (int, float) or range_of(field.type), field.name
+
+
+@pytest.mark.parametrize(
+    "environ, said",
+    [
+        ({"ARKWAY__SERVER": "1", "ARKWAY__SERVER__PORT": "2"}, "`server` is a section"),
+        ({"ARKWAY__SERVER__PORT": "2", "ARKWAY__SERVER": "1"}, "`server` is a section"),
+        ({"ARKWAY__SERVER": "1"}, "`server` is a section"),
+        ({"ARKWAY__SERVER__PORT": "1", "ARKWAY__SERVER__PORT__X": "2"}, "unknown key `server.port.x`"),
+        ({"ARKWAY__SERVER__PORT__X": "2"}, "unknown key `server.port.x`"),
+        ({"ARKWAY__NOTHING": "1", "ARKWAY__NOTHING__X": "2"}, "unknown key `nothing.x`"),
+        ({"ARKWAY__HOME": "1", "ARKWAY__HOME__X": "2"}, "unknown key `home.x`"),
+        ({"ARKWAY__": "1"}, "unknown key ``"),
+    ],
+)
+def test_variables_that_do_not_fit_together_are_explained(environ: dict[str, str], said: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        load(environ={"ARKWAY_HOME": "/nonexistent", **environ})
+    assert said in caught.value.message
+
+
+def test_a_section_with_a_value_is_not_hidden_by_a_later_layer(tmp_path: Path) -> None:
+    (tmp_path / "arkway.toml").write_text("server = 1\n", encoding="utf-8")
+    with pytest.raises(Misconfigured, match=r"`server` is a section.*ARKWAY__SERVER__HOST"):
+        load(environ={"ARKWAY_HOME": str(tmp_path), "ARKWAY__SERVER__PORT": "2"})
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

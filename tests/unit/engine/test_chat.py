@@ -65,6 +65,32 @@ async def test_same_seed_same_noise(bench: Bench_, random_model: Path) -> None:
     assert first != other
 
 
+async def test_a_seeded_call_reads_its_prompt_whole(bench: Bench_, random_model: Path) -> None:
+    one = await bench(random_model, slots=1)
+    text = "tell me more " * 40
+    for sampling, cached in ((Sampling(seed=1), False), (Sampling(seed=1), False), (Sampling(), True)):
+        usage = (await one.run(request(text, max_tokens=2, sampling=sampling))).usage
+        assert (usage.cached_tokens > 400) is cached
+
+
+async def test_greedy_shows_the_probabilities_before_it_cuts(bench: Bench_, random_model: Path) -> None:
+    """Cutting to one token leaves the candidates whole, and penalties are applied before the cut."""
+    one = await bench(random_model)
+    greedy, drawn = Sampling(temperature=0.0, seed=1), Sampling(temperature=0.0001, top_k=0, top_p=1.0, seed=1)
+    logs = [
+        (await one.run(request(max_tokens=8, logprobs=True, top_logprobs=20, sampling=sampling))).reply.choices[0]
+        for sampling in (greedy, greedy, drawn)
+    ]
+    assert logs[0] == logs[1] == logs[2]
+    assert [len(entry.top) for entry in logs[0].logprobs or ()] == [20] * 8
+    assert all(entry.chosen == entry.top[0] for entry in logs[0].logprobs or ())
+    letter = (await one.ids("Z"))[0]
+    lifted = Sampling(temperature=0.0, logit_bias={letter: 30.0})
+    assert (await one.run(request(max_tokens=6, sampling=lifted))).text == "ZZZZZZ"
+    penalised = msgspec.structs.replace(lifted, repetition_penalty=10.0, presence_penalty=2.0)
+    assert (await one.run(request(max_tokens=6, sampling=penalised))).text.count("Z") < 6
+
+
 async def test_stop_strings_end_and_are_not_shown(bench: Bench_, scripted_model: Scripted) -> None:
     one = await bench(scripted_model("One ", "two ", "three ", "four "))
     outcome = await one.run(request(sampling=Sampling(stop=("ree",)), logprobs=True))

@@ -6,6 +6,7 @@ from arkway.backends.engine.sampling import answer_limit, engine_sampling, logpr
 from arkway.core.chat import ChatRequest, Sampling
 from arkway.core.errors import ContextTooLong, InvalidField
 from arkway.core.model import ModelCard, ParameterRange
+from arkway.models.catalogue import QWEN, SMOLLM2, CatalogueEntry
 
 CARD = ModelCard(
     "m", "1", "", "", ("chat",), 100, 100, 40, parameters=(ParameterRange("top_p", 0, 1, 0.5), ParameterRange("top_k"))
@@ -15,9 +16,23 @@ CARD = ModelCard(
 def test_what_the_caller_says_then_the_card_then_the_fallback() -> None:
     body = engine_sampling(Sampling(temperature=0.3, repetition_penalty=1.2), CARD)
     assert (body["temperature"], body["top_p"], body["top_k"], body["repeat_penalty"]) == (0.3, 0.5, 100, 1.2)
-    assert engine_sampling(Sampling(temperature=0.0), CARD)["top_k"] == 1
     assert "seed" not in body
     assert "logit_bias" not in body
+
+
+def test_greedy_cuts_to_one_token_and_keeps_the_penalties() -> None:
+    asked = Sampling(temperature=0.0, top_p=0.3, top_k=50, repetition_penalty=1.2, frequency_penalty=0.5)
+    body = engine_sampling(asked, CARD)
+    assert (body["top_k"], body["top_p"], body["min_p"]) == (1, 1.0, 0.0)
+    assert (body["repeat_penalty"], body["frequency_penalty"]) == (1.2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("entry", "sent"), [(QWEN, (0.7, 0.8, 20, 1.1)), (SMOLLM2, (0.2, 0.9, 50, 1.0))], ids=lambda each: str(each)[:5]
+)
+def test_the_models_own_defaults_reach_the_engine(entry: CatalogueEntry, sent: tuple[float, float, int, float]) -> None:
+    body = engine_sampling(Sampling(), entry.card)
+    assert (body["temperature"], body["top_p"], body["top_k"], body["repeat_penalty"]) == sent
 
 
 def test_bias_bans_at_minus_one_hundred() -> None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from arkway.backends.engine.pool import EnginePool
-from arkway.backends.engine.process import child_environment, why_not_loaded
+from arkway.backends.engine.process import child_environment, telling_line, why_not_loaded
 from arkway.backends.engine.settings import EngineModel, EngineSettings
 from arkway.core.caller import Call
 from arkway.core.chat import ChatRequest
@@ -100,6 +100,28 @@ async def test_a_killed_engine_fails_its_requests_and_serves_again(bench: Bench_
     status = one.pool.status()[0]
     assert (status.restarts, status.slots_busy, status.ready) == (1, 0, True)
     assert status.pid != pid
+
+
+async def test_a_failed_restart_is_told_and_mended_by_the_next_call(tmp_path: Path, random_model: Path) -> None:
+    path, away = tmp_path / "moved.gguf", tmp_path / "away.gguf"
+    path.write_bytes(random_model.read_bytes())
+    card = card_of("moved")
+    settings = EngineSettings(threads=1, backoff_first_s=0.05, backoff_limit_s=0.2)
+    pool = EnginePool({card.served_name: EngineModel(path, card)}, settings)
+    await pool.start(card.served_name)
+    assert (pool.status()[0].failure, pool.troubles()) == ("", ())
+    path.rename(away)
+    os.kill(pool.status()[0].pid, signal.SIGKILL)
+    await until(lambda: pool.status()[0].failure != "", 10.0)
+    status = pool.status()[0]
+    assert (status.loaded, status.ready, status.restarts) == (False, False, 1)
+    assert pool.troubles() == (f"the model `{card.served_name}` does not start: {status.failure}",)
+    assert "moved.gguf is missing" in status.failure
+    away.rename(path)
+    await asyncio.sleep(0.25)
+    await pool.start(card.served_name)
+    assert (pool.status()[0].failure, pool.troubles(), pool.status()[0].ready) == ("", (), True)
+    await pool.aclose()
 
 
 async def test_a_request_at_two_deaths_is_refused(bench: Bench_, slow_model: Path) -> None:
@@ -192,13 +214,17 @@ async def test_the_child_leaves_with_its_parent(bench: Bench_, random_model: Pat
         await asyncio.shield(process.died)
 
 
-async def test_a_broken_model_says_so_and_is_not_tried_without_pause(tmp_path: Path, random_model: Path) -> None:
+async def test_a_broken_model_says_so_and_is_not_tried_without_pause(
+    tmp_path: Path, random_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "cut.gguf"
     path.write_bytes(random_model.read_bytes()[:200_000])
     card = card_of("cut")
     pool = EnginePool({card.served_name: EngineModel(path, card)}, EngineSettings(backoff_first_s=30.0))
-    with pytest.raises(BackendUnavailable, match=r"cut\.gguf"):
+    with pytest.raises(BackendUnavailable, match=r"cut\.gguf") as raised:
         await pool.start(card.served_name)
+    assert "/" not in raised.value.message
+    assert f"the model file {path} does not load" in caplog.text
     began = time.monotonic()
     with pytest.raises(BackendUnavailable, match=r"cut\.gguf"):
         await pool.start(card.served_name)
@@ -252,3 +278,13 @@ async def test_a_model_over_the_memory_cap_is_refused(random_model: Path) -> Non
 )
 def test_reasons_say_what_to_do(code: int, words: str, said: str) -> None:
     assert said in why_not_loaded("/nowhere/model.gguf", code, words)
+
+
+def test_reasons_hold_no_path(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.touch()
+    words = f"0.01 I loading\nllama_model_load: error loading model: {path}: cut short\n"
+    assert why_not_loaded(str(path), 1, words) == (
+        "the model file model.gguf does not load; it may be damaged: pull it again (the server's log has the reason)"
+    )
+    assert telling_line(words) == f"llama_model_load: error loading model: {path}: cut short"

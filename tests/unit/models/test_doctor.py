@@ -10,7 +10,7 @@ from arkway.admin import doctor
 
 def test_every_check_is_made(tmp_path: Path) -> None:
     checks = doctor.examine(tmp_path, models=["a:1"])
-    assert len({check.name for check in checks}) == len(checks) == 11
+    assert len({check.name for check in checks}) == len(checks) == 12
     assert all(check.mend for check in checks if check.status != "ok")
 
 
@@ -56,6 +56,18 @@ def test_processors(machine: str, cpuinfo: str, status: str) -> None:
 def test_packages_are_looked_up() -> None:
     assert doctor.check_package("msgspec", "fail", "x").status == "ok"
     assert doctor.check_package("no_such_module", "warn", "x").status == "warn"
+
+
+def test_pip_is_looked_up() -> None:
+    assert doctor.check_pip().status == "ok"
+    missing = doctor.check_pip(lambda name: None)
+    assert (missing.status, "ensurepip" in missing.mend) == ("warn", True)
+
+
+def test_what_the_engine_needs_is_part_of_the_whole(tmp_path: Path) -> None:
+    needs = {check.name for check in doctor.examine_engine()}
+    assert needs == {"libgomp.so.1", "processor", "xllamacpp"}
+    assert needs < {check.name for check in doctor.examine(tmp_path, models=[])}
 
 
 def test_a_busy_port_is_found() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from arkway.core.errors import Misconfigured
 from arkway.models.cards import card_from_header, checked_name, name_from_filename
-from arkway.wire.gguf import read_gguf
+from arkway.wire.gguf import GgufShape, read_gguf, read_gguf_shape
 
 
 def write(path: Path, *, architecture: str = "llama", template: bool = True, pooling: bool = False) -> Path:
@@ -36,6 +36,45 @@ def test_a_whole_file_is_read(gguf_file: Path) -> None:
     assert (header.context_tokens, header.embedding_length, header.tensors) == (512, 16, 2)
     assert (header.has_chat_template, header.embeds) == (True, False)
     assert gguf_file.stat().st_size - 32 < header.data_bytes <= gguf_file.stat().st_size
+
+
+def test_the_shape_is_read_without_the_vocabulary(tmp_path: Path) -> None:
+    path = tmp_path / "vocabulary.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(2)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_embedding_length(64)
+    writer.add_token_list([f"token{number}" for number in range(1000)])
+    writer.add_tensor("token_embd.weight", np.zeros((4, 16), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    expected = GgufShape(heads_kv=(2, 2), key_length=16, value_length=16)
+    assert read_gguf(path).shape == expected
+    assert expected.kv_bytes_per_token == 2 * 4 * 32
+    path.write_bytes(path.read_bytes()[:600])
+    assert read_gguf_shape(path) == expected
+    with pytest.raises(Misconfigured):
+        read_gguf(path)
+
+
+def test_a_shape_behind_the_vocabulary_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "late.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_token_list(["a", "b"])
+    writer.add_block_count(3)
+    writer.add_head_count([2, 2, 2])
+    writer.add_embedding_length(8)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    assert read_gguf_shape(path) == GgufShape(heads_kv=(2, 2, 2), key_length=4, value_length=4)
+
+
+def test_an_unknown_shape_costs_nothing(gguf_file: Path) -> None:
+    assert read_gguf(gguf_file).shape.kv_bytes_per_token == read_gguf_shape(gguf_file).kv_bytes_per_token == 0
 
 
 def test_every_truncation_is_refused(gguf_file: Path, tmp_path: Path) -> None:

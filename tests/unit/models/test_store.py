@@ -146,13 +146,16 @@ def test_every_chat_model_lists_what_a_request_may_say() -> None:
             "presence_penalty": (-2, 2),
             "logit_bias": (-100, 100),
             "top_logprobs": (0, 20),
+            "top_k": (0, 1000),
+            "repetition_penalty": (0.01, 10),
             "stop": (0, 4),
             "n": (1, 4),
         }
         assert {name: ranges[name] for name in expected} == expected
-        temperature = entry.card.parameter("temperature")
-        assert temperature is not None
-        assert (temperature.default, "wanders at 1" in temperature.note) == (0.7, True)
+        for name in ("temperature", "top_p", "top_k", "repetition_penalty"):
+            parameter = entry.card.parameter(name)
+            assert parameter is not None
+            assert "the default is " in parameter.note
         for each in entry.card.parameters:
             if each.low is not None and each.high is not None and isinstance(each.default, int | float):
                 assert each.low <= each.default <= each.high

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
 import logging
 from collections.abc import Iterator
 
 import pytest
+import sqlalchemy as sa
 
 from arkway.core.chat import Usage
 from arkway.core.errors import BackendFailed
 from arkway.ports import CallRecord
-from arkway.telemetry.log import FIELDS, AccessLog, JsonFormatter, redacted
+from arkway.telemetry.log import FIELDS, AccessLog, JsonFormatter, redacted, to_stream
 from arkway.wire import json
 
 SECRET = "ark-0123456789abcdefghijklmnop"
@@ -29,6 +32,20 @@ def lines() -> Iterator[io.StringIO]:
     yield stream
     logger.removeHandler(handler)
     logger.setLevel(level)
+
+
+@pytest.fixture
+def whole_log() -> Iterator[io.StringIO]:
+    """What the whole process writes at level debug; the loggers are put back as they were."""
+    root, ours = logging.getLogger(), logging.getLogger("arkway")
+    before = (root.handlers[:], root.level, ours.level)
+    root.handlers[:] = []
+    stream = io.StringIO()
+    to_stream("debug", stream)
+    yield stream
+    root.handlers[:], root.level = before[:2]
+    ours.setLevel(before[2])
+    root.setLevel(before[1])
 
 
 def failed(error: BaseException, cause: BaseException | None = None) -> None:
@@ -84,3 +101,64 @@ def test_the_access_log_has_one_line_a_call(lines: io.StringIO) -> None:
     assert told["prompt_tokens"] == 3
     assert told["duration_ms"] == 250.0
     assert told["key_id"] == "key-1"
+
+
+def test_debug_shows_our_own_lines_and_of_libraries_only_warnings(whole_log: io.StringIO) -> None:
+    for name in ("sqlalchemy.engine.Engine", "aiohttp.client", "asyncio", "alembic.runtime", "uvicorn.error"):
+        library = logging.getLogger(name)
+        level = library.level
+        library.setLevel(logging.DEBUG)
+        library.debug("PROMPT")
+        library.info("PROMPT")
+        library.warning("worth knowing from %s", name)
+        library.setLevel(level)
+    logging.getLogger("arkway.store").debug("ours")
+    logging.getLogger("arkways").info("PROMPT")
+    said = [json.loads(line.encode()) for line in whole_log.getvalue().splitlines()]
+    assert [entry["level"] for entry in said] == ["warning"] * 5 + ["debug"]
+    assert said[-1]["message"] == "ours"
+    assert "PROMPT" not in whole_log.getvalue()
+
+
+def test_debug_shows_no_sql_parameter(whole_log: io.StringIO) -> None:
+    heard = io.StringIO()
+    listener = logging.StreamHandler(heard)
+    library = logging.getLogger("sqlalchemy.engine")
+    library.addHandler(listener)
+    library.setLevel(logging.DEBUG)
+    try:
+        engine = sa.create_engine("sqlite://")
+        with engine.connect() as connection:
+            assert connection.execute(sa.text("SELECT :word"), {"word": "PROMPT"}).scalar() == "PROMPT"
+        engine.dispose()
+    finally:
+        library.removeHandler(listener)
+        library.setLevel(logging.NOTSET)
+    assert "PROMPT" in heard.getvalue()
+    assert whole_log.getvalue() == ""
+
+
+def test_a_level_above_warning_is_everybodys(whole_log: io.StringIO) -> None:
+    to_stream("error", whole_log)
+    logging.getLogger("arkway").warning("ours")
+    logging.getLogger("uvicorn.error").warning("theirs")
+    logging.getLogger("uvicorn.error").error("serious")
+    assert [json.loads(line.encode())["message"] for line in whole_log.getvalue().splitlines()] == ["serious"]
+
+
+def test_a_lost_task_keeps_what_it_failed_on(whole_log: io.StringIO) -> None:
+    words = "PROMPT"
+
+    async def lose() -> None:
+        async def fail() -> None:
+            raise ValueError(words)
+
+        task = asyncio.ensure_future(fail())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        del task
+        gc.collect()
+
+    asyncio.run(lose())
+    assert "never retrieved" in whole_log.getvalue()
+    assert "PROMPT" not in whole_log.getvalue()

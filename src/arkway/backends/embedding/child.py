@@ -119,6 +119,7 @@ def _job(encoder: UseEncoder, question: Embed | Tokenize) -> Job:
 
 
 def main() -> None:
+    """Serves until its input ends. The first argument is the number of threads."""
     threads = int(sys.argv[1])
     channel = socket.socket(fileno=0)
     desk, encoder = Desk(), list["UseEncoder"]()

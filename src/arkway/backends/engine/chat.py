@@ -132,12 +132,16 @@ class Engine:
         ]
 
     async def _answer(self, process: Process, plan: Plan, call: Call, schema_field: str) -> AsyncGenerator[Event, None]:
-        """One answer on one slot, with its own usage. Nothing here waits once the caller has left."""
+        """One answer on one slot, with its own usage. Nothing here waits once the caller has left.
+
+        A seed wants the same answer again, and a prompt that is partly found in the slot gives other last digits than
+        one that is read whole, which is enough to change a token: so a seeded call reads its prompt whole.
+        """
         grant = await self.gate.enter((call.account, call.key_id))
         answer: Answer | None = None
         try:
             process = process if process.alive else await self.supervisor.process()
-            body = {**plan.body, "cache_prompt": grant.same_account}
+            body = {**plan.body, "cache_prompt": grant.same_account and "seed" not in plan.body}
             answer = Answer(process, msgspec.structs.replace(plan, body=body), grant.slot, self.supervisor.heard)
             with self.supervisor.flight(fingerprint(plan.body)):
                 try:

@@ -45,12 +45,16 @@ class Position(Candidate, frozen=True):
 
 
 class PromptProgress(msgspec.Struct, frozen=True):
+    """How far the prompt is read, in tokens; ``cache`` of them were there from an earlier call."""
+
     total: int = 0
     cache: int = 0
     processed: int = 0
 
 
 class Timings(msgspec.Struct, frozen=True):
+    """``cache_n``: the prompt's tokens that were there from an earlier call."""
+
     cache_n: int = 0
 
 
@@ -88,10 +92,6 @@ class Traits(msgspec.Struct, frozen=True):
 
     def supports(self, feature: str) -> bool:
         return self.chat_template_caps.get(f"supports_{feature}", False)
-
-
-class _Refused(BackendFailed):
-    """The engine took the call and said no; the message is its reason."""
 
 
 class _Rendered(msgspec.Struct, frozen=True):
@@ -132,10 +132,10 @@ class EngineClient:
     async def render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
         """The prompt the model's own template makes. Raises InvalidField when the template refuses the messages."""
         body = {"messages": messages, **({"tools": tools} if tools else {})}
-        try:
-            return msgspec.json.decode(await self._call("POST", "/apply-template", body), type=_Rendered).prompt
-        except _Refused as refused:
-            raise InvalidField(f"the model's chat template refuses the messages: {refused}", "messages") from None
+        status, payload = await self._answer("POST", "/apply-template", body)
+        if status != 200:
+            raise InvalidField(f"the model's chat template refuses the messages: {_reason(payload)}", "messages")
+        return msgspec.json.decode(payload, type=_Rendered).prompt
 
     async def ids(self, content: str | Sequence[str | int], *, special: bool, start: bool = False) -> list[int]:
         """Token ids. ``special``: control tokens are recognised; ``start``: the model's opening token is added."""
@@ -162,20 +162,25 @@ class EngineClient:
         return Completion(self._session, {**streamed, "response_fields": FINAL_FIELDS}, self._drains)
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> bytes:
+        """The body of a good answer; BackendFailed with the engine's reason for any other."""
+        status, payload = await self._answer(method, path, body)
+        if status != 200:
+            raise BackendFailed(_reason(payload))
+        return payload
+
+    async def _answer(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
+        """Status and body."""
         try:
             data = None if body is None else msgspec.json.encode(body)
             async with (
                 asyncio.timeout(CALL_LIMIT_S),
                 self._session.request(method, path, data=data) as response,
             ):
-                payload = await response.read()
+                return response.status, await response.read()
         except UnicodeEncodeError:
             raise InvalidField("the text holds half a surrogate pair, which is no character", "messages") from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise BackendFailed("the engine broke off; send the request again") from error
-        if response.status != 200:
-            raise _Refused(_reason(payload))
-        return payload
 
 
 class Completion:

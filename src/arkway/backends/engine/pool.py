@@ -77,8 +77,21 @@ class EnginePool:
                 await self._reaper
         await asyncio.gather(*(engine.supervisor.stop() for engine in self._engines.values()))
 
+    def add(self, name: str, model: EngineModel) -> None:
+        """Takes in a model that was installed meanwhile; a name that is already here keeps its engine.
+
+        The mapping is replaced, not changed: others may be walking through it.
+        """
+        if name not in self._engines:
+            self._engines = {**self._engines, name: self._engine(model)}
+
     def status(self) -> tuple[EngineStatus, ...]:
         return tuple(_status(name, engine) for name, engine in self._engines.items())
+
+    def troubles(self) -> tuple[str, ...]:
+        """A sentence for every model whose last start failed, after a crash too; the next call tries it again."""
+        found = ((name, engine.supervisor.failure) for name, engine in self._engines.items())
+        return tuple(f"the model `{name}` does not start: {failure}" for name, failure in found if failure)
 
     async def _chat(self, name: str, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
         engine = self._found(name)
@@ -100,7 +113,7 @@ class EnginePool:
             return
         self._start_reaper()
         async with self._loading:
-            needed = self._footprint(engine)
+            needed = await self._footprint(engine)
             if needed > self._memory_cap:
                 raise BackendUnavailable(
                     f"the model needs about {needed // MIB} MiB and the engine may use {self._memory_cap // MIB} MiB; "
@@ -117,32 +130,23 @@ class EnginePool:
         await min(idle, key=lambda engine: engine.used_s).supervisor.stop()
 
     def _used_bytes(self) -> int:
-        return sum(self._footprint(engine) for engine in self._engines.values() if engine.supervisor.loaded)
+        """What is loaded takes; its footprint became known when room was made for it."""
+        loaded = (name for name, engine in self._engines.items() if engine.supervisor.loaded)
+        return sum(self._footprints.get(name, 0) for name in loaded)
 
-    def _footprint(self, engine: Engine) -> int:
-        name = engine.model.card.served_name
-        if name not in self._footprints:
-            model = engine.model
-            self._footprints[name] = footprint_bytes(model.path, model.card.context_tokens, self._settings.slots)
-        return self._footprints[name]
+    async def _footprint(self, engine: Engine) -> int:
+        """In a thread: the file may lie on a slow disk."""
+        path, card = engine.model.path, engine.model.card
+        if card.served_name not in self._footprints:
+            needed = await asyncio.to_thread(footprint_bytes, path, card.context_tokens, self._settings.slots)
+            self._footprints[card.served_name] = needed
+        return self._footprints[card.served_name]
 
     def _engine(self, model: EngineModel) -> Engine:
         return Engine(model, self._settings, lambda: self._child_config(model))
 
     def _child_config(self, model: EngineModel) -> ChildConfig:
-        """A slot's room is a little more than the card's context, so that our own count decides."""
-        loaded = sum(engine.supervisor.loaded for engine in self._engines.values())
-        threads, batch_threads = thread_counts(usable_cpus(), max(1, loaded), self._settings.threads)
-        return ChildConfig(
-            model_path=str(model.path),
-            socket_path="",
-            api_key="",
-            context_tokens=(model.card.context_tokens // CONTEXT_STEP + 1) * CONTEXT_STEP,
-            slots=self._settings.slots,
-            threads=threads,
-            batch_threads=batch_threads,
-            batch_tokens=self._settings.batch_tokens,
-        )
+        return child_config(model, self._settings, sum(engine.supervisor.loaded for engine in self._engines.values()))
 
     def _start_reaper(self) -> None:
         if self._settings.idle_stop_s and (self._reaper is None or self._reaper.done()):
@@ -157,6 +161,24 @@ class EnginePool:
                 idle_s = now_s - engine.used_s
                 if engine.supervisor.loaded and not engine.users and idle_s > self._settings.idle_stop_s:
                     await engine.supervisor.stop()
+
+
+def child_config(model: EngineModel, settings: EngineSettings, engines: int = 1) -> ChildConfig:
+    """What a child is told when ``engines`` share the processors; its socket and its key are for the caller to choose.
+
+    A slot's room is a little more than the card's context, so that our own count decides.
+    """
+    threads, batch_threads = thread_counts(usable_cpus(), max(1, engines), settings.threads)
+    return ChildConfig(
+        model_path=str(model.path),
+        socket_path="",
+        api_key="",
+        context_tokens=(model.card.context_tokens // CONTEXT_STEP + 1) * CONTEXT_STEP,
+        slots=settings.slots,
+        threads=threads,
+        batch_threads=batch_threads,
+        batch_tokens=settings.batch_tokens,
+    )
 
 
 def thread_counts(cpus: int, engines: int, configured: int = 0) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -28,6 +29,8 @@ from arkway.backends.engine.child import READY_LINE, ChildConfig
 from arkway.backends.engine.client import EngineClient, Traits
 from arkway.backends.engine.prompt import PromptReader
 from arkway.core.errors import ArkwayError, BackendFailed, BackendUnavailable, Quarantined
+
+log = logging.getLogger("arkway")
 
 STDERR_KEPT_BYTES = 4096
 STOP_LIMIT_S = 2.0
@@ -144,6 +147,7 @@ async def _load(process: Process, config: ChildConfig) -> None:
         await child.stdin.drain()
     if await child.stdout.readline() != READY_LINE:
         code = await process.buried
+        log.warning("the model file %s does not load: %s", config.model_path, telling_line(process.last_words))
         raise BackendUnavailable(why_not_loaded(config.model_path, code, process.last_words))
     try:
         process.traits = await process.client.traits()
@@ -170,7 +174,7 @@ async def _put_down(process: Process) -> None:
 
 
 def why_not_loaded(path: str, code: int, last_words: str) -> str:
-    """A sentence for the operator: what is missing or broken, and how to mend it."""
+    """What is missing or broken, and how to mend it; callers may read it, so it names the file without its folder."""
     name = Path(path).name
     if "libgomp" in last_words:
         return "the engine needs the system library libgomp1: install it (`apt-get install libgomp1`)"
@@ -182,14 +186,14 @@ def why_not_loaded(path: str, code: int, last_words: str) -> str:
         return f"the model {name} was killed while loading, most likely for want of memory; use a smaller model"
     if not Path(path).is_file():
         return f"the model file {name} is missing; pull the model again"
-    reason = _telling_line(last_words)
-    return f"the model file {name} does not load; it may be damaged, pull it again ({reason})"
+    return f"the model file {name} does not load; it may be damaged: pull it again (the server's log has the reason)"
 
 
-def _telling_line(last_words: str) -> str:
+def telling_line(last_words: str) -> str:
+    """The line of the child's last words that says most; for the log, since it may hold paths of this machine."""
     lines = [line.strip() for line in last_words.splitlines() if line.strip()]
     telling = [line for line in lines if " E " in line or "error" in line.lower()]
-    return (telling or lines or ["no reason given"])[0][:200]
+    return (telling or lines or ["no reason given"])[0]
 
 
 def _runtime_folder() -> str | None:

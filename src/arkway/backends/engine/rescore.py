@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from arkway.backends.engine.client import Candidate, EngineClient, Position
+from arkway.backends.engine.sampling import GREEDY
 from arkway.backends.engine.tokenlog import Entry, Gap, Known, candidates
 from arkway.core.chat import LogprobEntry, TokenLogprob
 
@@ -58,7 +59,7 @@ class Rescorer:
         if self._letter is None:
             self._letter = (await self._client.ids("a", special=False))[-1]
         body: dict[str, Any] = {
-            "prompt": self._ids, "n_predict": 1, "n_probs": ASKED, "temperature": 0.0,
+            "prompt": self._ids, "n_predict": 1, "n_probs": ASKED, "temperature": 0.0, **GREEDY,
             "id_slot": self._slot, "cache_prompt": True,
             "logit_bias": [[self._letter, FORCE]],
         }  # fmt: skip

@@ -27,9 +27,14 @@ FALLBACKS = {
 ``top_k`` 100 keeps all that matters of the distribution and spares the engine sorting its vocabulary for every token.
 """
 
+GREEDY = {"top_k": 1, "top_p": 1.0, "min_p": 0.0}
+
 
 def engine_sampling(sampling: Sampling, card: ModelCard, choice: int = 0) -> dict[str, Any]:
-    """Body fields of a completion. ``choice`` moves the seed, so that each of n answers has its own."""
+    """Body fields of a completion. ``choice`` moves the seed, so that each of n answers has its own.
+
+    At temperature 0 the engine cuts to one token after penalties, biases and grammar; nothing is left to draw from.
+    """
     body: dict[str, Any] = {
         "temperature": _number("temperature", sampling.temperature, card),
         "top_p": _number("top_p", sampling.top_p, card),
@@ -41,7 +46,7 @@ def engine_sampling(sampling: Sampling, card: ModelCard, choice: int = 0) -> dic
         "stop": [text for text in sampling.stop if text],
     }
     if body["temperature"] <= 0:
-        body["top_k"] = 1
+        body |= GREEDY
     if sampling.seed is not None:
         body["seed"] = (sampling.seed + choice) % SEED_SPAN
     if sampling.logit_bias:

@@ -21,10 +21,11 @@ class EngineModel(msgspec.Struct, frozen=True):
 class EngineSettings(msgspec.Struct, frozen=True):
     """Sizes and deadlines shared by every engine of one pool.
 
-    ``threads`` 0 = from the usable processors. ``memory_bytes`` 0 = three quarters of the machine's. ``idle_stop_s``
-    0 = engines are never stopped for idleness. ``queue_wait_s`` is measured once the request could run.
-    ``batch_tokens`` is what the engine reads between two looks at who has left: 128 costs no measurable speed against
-    256 and halves the work done for a client that is gone (about one second for a model of half a billion parameters).
+    ``threads`` 0 = from the usable processors. ``memory_bytes`` 0 = three quarters of what the machine and its control
+    groups give. ``idle_stop_s`` 0 = engines are never stopped for idleness. ``queue_wait_s`` is measured once the
+    request could run. ``batch_tokens`` is what the engine reads between two looks at who has left: 128 costs no
+    measurable speed against 256 and halves the work done for a client that is gone (about one second for a model of
+    half a billion parameters).
     """
 
     slots: int = 4

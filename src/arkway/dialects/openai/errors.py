@@ -43,13 +43,24 @@ def payload(error: e.ArkwayError) -> bytes:
     return json.dumps(
         {
             "error": {
-                "message": sentence(error.message),
+                "message": sentence(_words(error)),
                 "type": code.type,
                 "param": error.field or None,
                 "code": code.code,
             }
         }
     )
+
+
+def _words(error: e.ArkwayError) -> str:
+    """The message as this API words it: it names the parameter, since many clients show nothing else."""
+    match error:
+        case e.MissingField():
+            return f"Missing required parameter: '{error.field}'"
+        case e.InvalidField() if error.field:
+            return f"Invalid value for '{error.field}': {error.message}"
+        case _:
+            return error.message
 
 
 def reply(error: e.ArkwayError) -> ErrorReply:

@@ -21,7 +21,7 @@ from arkway.core.chat import (
     ToolChoice,
 )
 from arkway.core.embedding import EmbedRequest
-from arkway.core.errors import InvalidField, MissingField, UnsupportedInput
+from arkway.core.errors import BadRequest, InvalidField, MissingField, UnsupportedInput
 from arkway.wire import json
 from arkway.wire.fields import Field, Table, json_type, read, table
 
@@ -111,6 +111,22 @@ _MESSAGE = table(
     Field("tool_calls", "array", "calls the assistant made", max_items=TOOL_CALLS_MAX),
     Field("function_call", "object", "the older form of `tool_calls`"),
     Field("tool_call_id", "string", "which call a tool message answers", max_bytes=NAME_MAX_BYTES, plain=True),
+)
+
+_TOOL = table(
+    Field("type", "string", "`function`", choices=("function",), default="function"),
+    Field("function", "object", "the function", True),
+)
+
+_TOOL_CALL = table(
+    Field("id", "string", "which call this is", max_bytes=NAME_MAX_BYTES),
+    Field("type", "string", "`function`", choices=("function",), default="function"),
+    Field("function", "object", "what is called", True),
+)
+
+_CALLED = table(
+    Field("name", "string", "the function's name", True, max_bytes=NAME_MAX_BYTES),
+    Field("arguments", "string", "JSON text, as the model wrote it"),
 )
 
 _FUNCTION = table(
@@ -283,39 +299,44 @@ def _image(value: Any, path: str) -> ImagePart:
 
 def _tool_calls(values: dict[str, Any], path: str) -> tuple[ToolCall, ...]:
     if "function_call" in values:
-        return (_tool_call({"id": "", "function": values["function_call"]}, f"{path}.function_call"),)
+        return (_called("", values["function_call"], f"{path}.function_call"),)
     entries = values.get("tool_calls", [])
     return tuple(_tool_call(entry, f"{path}.tool_calls[{index}]") for index, entry in enumerate(entries))
 
 
 def _tool_call(entry: Any, path: str) -> ToolCall:
-    function = entry.get("function") if isinstance(entry, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise InvalidField("expected an object with `function.name`", path)
-    arguments = function.get("arguments", "")
-    call_id = entry.get("id") or ""
-    if not isinstance(arguments, str) or not isinstance(call_id, str):
-        raise InvalidField("expected `id` and `function.arguments` to be strings", path)
-    return ToolCall(call_id, function["name"], arguments)
+    values, _ = read(_TOOL_CALL, _object(entry, path), f"{path}.")
+    return _called(values.get("id", ""), values["function"], f"{path}.function")
+
+
+def _called(call_id: str, function: dict[str, Any], path: str) -> ToolCall:
+    values, _ = read(_CALLED, function, f"{path}.")
+    arguments = values.get("arguments", "")
+    try:
+        json.refuse_bombs(arguments.encode())
+    except BadRequest as error:
+        raise InvalidField(error.message, f"{path}.arguments") from None
+    return ToolCall(call_id, values["name"], arguments)
 
 
 def _tools(entries: list[Any]) -> tuple[Tool, ...]:
     tools = []
     for index, entry in enumerate(entries):
         path = f"tools[{index}]"
-        if not isinstance(entry, dict) or entry.get("type", "function") != "function":
-            raise InvalidField("expected an object of type `function`", f"{path}.type")
-        if not isinstance(entry.get("function"), dict):
-            raise MissingField(f"{path}.function")
-        tools.append(_function(entry["function"], f"{path}.function"))
+        values, _ = read(_TOOL, _object(entry, path), f"{path}.")
+        tools.append(_function(values["function"], f"{path}.function"))
     return tuple(tools)
 
 
+def _object(entry: Any, path: str) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise InvalidField(f"expected an object, got {json_type(entry)}", path)
+    return entry
+
+
 def _functions(entries: list[Any]) -> tuple[Tool, ...]:
-    for index, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise InvalidField(f"expected an object, got {json_type(entry)}", f"functions[{index}]")
-    return tuple(_function(entry, f"functions[{index}]") for index, entry in enumerate(entries))
+    paths = [f"functions[{index}]" for index in range(len(entries))]
+    return tuple(_function(_object(entry, path), path) for entry, path in zip(entries, paths, strict=True))
 
 
 def _function(entry: dict[str, Any], path: str) -> Tool:

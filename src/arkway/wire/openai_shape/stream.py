@@ -101,6 +101,8 @@ class ChunkEncoder:
 
     def _text(self, event: Delta) -> bytes:
         plain = event.index == 0 and not event.reasoning and not event.logprobs
+        if plain and not event.text:
+            return b""  # tokens were spent and there is nothing to show yet
         if plain and not self._request.wants_running_usage and (self._style.role_everywhere or 0 in self._role_sent):
             return self._before + json.dumps(event.text) + self._after
         delta: dict[str, Any] = {"content": event.text}

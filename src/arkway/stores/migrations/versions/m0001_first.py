@@ -12,6 +12,7 @@ down_revision = None
 
 
 def upgrade() -> None:
+    """Makes every table, and the account and project ``default``."""
     _tenants()
     _keys()
     _endpoints()
