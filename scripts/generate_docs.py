@@ -108,6 +108,7 @@ JSON_BODY = (
     Limit("`user` and every other name", f"{_REQUEST}.NAME_MAX_BYTES", "bytes", errors.InvalidField),
     Limit("Texts of one embeddings or tokenization call", f"{_REQUEST}.EMBED_INPUTS_MAX", "", errors.InvalidField),
     Limit("One text of such a call", f"{_REQUEST}.EMBED_INPUT_MAX_BYTES", "bytes", errors.InvalidField),
+    Limit("All texts of such a call", f"{_REQUEST}.EMBED_TOTAL_MAX_BYTES", "bytes", errors.InvalidField),
 )
 SCHEMAS = (
     Limit("Nesting of a JSON Schema", f"{_SCHEMA}.MAX_DEPTH", "levels", errors.InvalidField),

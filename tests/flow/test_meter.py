@@ -8,7 +8,7 @@ from arkway.core.chat import Usage
 from arkway.core.errors import BackendFailed
 from arkway.core.events import Delta, Finished, Progress, ToolDelta, UsageReport
 from arkway.flow.meter import Meter
-from arkway.ports import Attempt
+from arkway.ports import Attempt, Outcome
 from arkway.testing import MemoryLedger
 
 ATTEMPT = Attempt("a", "r", "default", "default", "key-1", "ep-1", "m-1", "v3", "chat", opened_ms=1_000_000)
@@ -54,13 +54,13 @@ def test_a_checkpoint_every_250_ms(meter: Meter, ledger: MemoryLedger, clock: Cl
     for count in range(1, 6):
         clock.now_ms += 100
         meter.observe(ToolDelta(0, "x", completion_tokens=count, prompt_tokens=7))
-    assert ledger.checkpoints == [("a", 7, 3)]
+    assert ledger.checkpoints == [("a", 7, 1), ("a", 7, 4)]
 
 
 def test_deltas_stand_for_tokens_where_none_are_told(meter: Meter, ledger: MemoryLedger) -> None:
     for _ in range(17):
         meter.observe(Delta("x"))
-    assert ledger.checkpoints == [("a", 0, 16)]
+    assert ledger.checkpoints == [("a", 0, 1), ("a", 0, 17)]
     assert meter.usage() == Usage(0, 17, provenance="estimated")
 
 
@@ -84,3 +84,16 @@ def test_a_call_is_settled_once(meter: Meter, ledger: MemoryLedger, clock: Clock
     assert (settled.outcome, settled.error) == ("upstream_error", "BackendFailed")
     assert (settled.first_token_ms, settled.duration_ms, settled.closed_ms) == (30, 100, 1_000_100)
     assert settled.usage == Usage(7, 1, provenance="counted")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "billed"),
+    [("client_abort", 7), ("upstream_error", 0), ("refused", 0), ("interrupted", 0)],
+)
+def test_before_the_first_token_only_a_client_that_leaves_pays_for_the_prompt(
+    meter: Meter, ledger: MemoryLedger, outcome: Outcome, billed: int
+) -> None:
+    meter.observe(Progress(3, 7))
+    assert ledger.checkpoints == []
+    meter.settle(outcome)
+    assert ledger.settlements["a"].usage.prompt_tokens == billed

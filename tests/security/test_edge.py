@@ -102,7 +102,7 @@ def test_chunked_bodies_are_measured_as_they_come(server: RunningServer, route: 
 
 
 @pytest.mark.parametrize("path", CHATS)
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity", "gzip, gzip", "x" * 1000])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip", "x" * 1000])
 def test_encoded_bodies_are_refused_unread(client: Connection, path: str, encoding: str) -> None:
     reply = sent(client, path, {"Content-Encoding": encoding}, gzip.compress(ASK))
     assert reply.status == 415

@@ -33,15 +33,21 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Connection:
-    """One connection, kept alive over calls until the server closes it."""
+    """One connection, kept alive over calls; a new one after an answer that says it is the last."""
 
     def __init__(self, url: str, key: str = API_KEY, timeout_s: float = PATIENCE_S) -> None:
         place = urlsplit(url)
         self.host = place.netloc
         self.key = key
-        self.socket = socket.create_connection((place.hostname or "", place.port or 80), timeout_s)
+        self._place = (place.hostname or "", place.port or 80)
+        self._timeout_s = timeout_s
+        self._connect()
+
+    def _connect(self) -> None:
+        self.socket = socket.create_connection(self._place, self._timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self.socket.makefile("rb")
+        self._ended = False
 
     def __enter__(self) -> Connection:
         return self
@@ -80,6 +86,9 @@ class Connection:
         self.send_raw(method, path, fields | dict(headers or {}), data)
 
     def send_raw(self, method: str, path: str, fields: Mapping[str, str], data: bytes = b"") -> None:
+        if self._ended:  # the server said that the last answer was the connection's last
+            self.close()
+            self._connect()
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
         self.socket.sendall("\r\n".join(lines).encode("latin-1") + data)
 
@@ -92,6 +101,7 @@ class Connection:
         while (field := self._file.readline().strip()) != b"":
             name, _, value = field.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
+        self._ended = headers.get("connection", "").lower() == "close"
         return int(line.split()[1]), headers
 
     def reply(self, method: str = "GET") -> Reply:

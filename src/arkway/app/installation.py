@@ -96,6 +96,12 @@ class Installation:
         self._pool: EnginePool | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
+    def withdraw_new_key(self) -> None:
+        """The new key could not be handed over: it is revoked."""
+        for key in self._keys.list():
+            self._keys.revoke(key.id, int(time.time()))
+        self.new_key = ""
+
     def endpoints(self) -> tuple[Endpoint, ...]:
         return self._endpoints.list()
 
@@ -117,9 +123,11 @@ class Installation:
 
     def close(self) -> None:
         """Closes journal and database, everything in the journal written."""
-        self._journal.close(self._drain.close())
-        self._directory.write_used().result(CLOSE_S)
-        self._store.close()
+        try:
+            self._journal.close(self._drain.close())
+            self._directory.write_used().result(CLOSE_S)
+        finally:
+            self._store.close()
 
     async def _startup(self) -> None:
         self._tasks.append(asyncio.create_task(self._watch_models()))

@@ -57,7 +57,7 @@ def _serve(config: Settings, listener: socket.socket, as_json: bool) -> None:
     log.to_stream(config.server.log_level if not config.server.access_log else "info")
     installation = Installation(config)
     try:
-        key_path = _kept_key(config, installation.new_key, as_json)
+        key_path = _kept_key(config, installation, as_json)
         announce = _announcement(config, listener, installation, key_path, as_json)
         server = _server(server_config(config, asgi_app(config, installation.parts())), announce)
         server.run(sockets=[listener])
@@ -158,15 +158,23 @@ def _offer_a_model(ctx: click.Context, config: Settings, pull: bool | None, *, q
         )
 
 
-def _kept_key(config: Settings, secret: str, as_json: bool) -> str:
+def _kept_key(config: Settings, installation: Installation, as_json: bool) -> str:
     """Writes a new key to a private file when there is no terminal to show it on; the file's path, or nothing."""
     from arkway.app.installation import first_key_path
 
-    if not secret or (sys.stdout.isatty() and not as_json):
+    if not installation.new_key or (sys.stdout.isatty() and not as_json):
         return ""
     path = first_key_path(config)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(secret + "\n")
+    try:
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(installation.new_key + "\n")
+    except OSError as error:
+        installation.withdraw_new_key()
+        raise click.ClickException(
+            f"the first API key cannot be written to {path}: {error.strerror}; `arkway keys create` makes another"
+        ) from None
     return str(path)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from time import time_ns
 from typing import Any
 
@@ -94,6 +94,7 @@ class AsgiApp:
         for name, value in scope["headers"]:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        exchange.expect(headers)
         return RawRequest(
             method=scope["method"],
             path=scope["path"],
@@ -129,7 +130,7 @@ class Exchange:
     it, every upstream stream of a client that left would run on.
     """
 
-    __slots__ = ("_limits", "_patience", "_receive", "_send", "_watcher", "gone", "started")
+    __slots__ = ("_limits", "_patience", "_receive", "_send", "_unread", "_watcher", "gone", "started")
 
     def __init__(self, receive: Receive, send: Send, limits: Limits) -> None:
         self._receive = receive
@@ -137,8 +138,13 @@ class Exchange:
         self._limits = limits
         self._watcher: asyncio.Task[None] | None = None
         self._patience = Patience()
+        self._unread = False
         self.gone = False
         self.started = False
+
+    def expect(self, headers: Mapping[str, str]) -> None:
+        """Notes whether a body is announced: until it is read, an answer ends the connection."""
+        self._unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
     async def body(self, limit_bytes: int) -> bytes:
         """The whole body. Raises TooLarge, RequestTimeout, ClientGone."""
@@ -159,6 +165,7 @@ class Exchange:
                         break
         except TimeoutError:
             raise RequestTimeout(f"the request body did not arrive within {self._limits.body_s:g} seconds") from None
+        self._unread = False
         self._watch()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -170,6 +177,9 @@ class Exchange:
     async def start(self, status: int, headers: list[tuple[str, str]]) -> None:
         self.started = True
         pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        if self._unread:
+            # The rest of the body would be read for nothing, for as long as the client cares to send.
+            pairs.append((b"connection", b"close"))
         await self._put({"type": "http.response.start", "status": status, "headers": pairs})
 
     async def write(self, data: bytes) -> None:

@@ -38,8 +38,7 @@ def error_reply(codes: Mapping[type[ArkwayError], Code], error: ArkwayError, bod
     """The whole HTTP answer for an error before the stream.
 
     ``Retry-After`` where a time is known, ``x-should-retry: false`` where trying again cannot help, ``Allow`` where
-    another method would do, and the connection's end where the rest of a body that was too slow may still come
-    (RFC 9110, 15.5.9).
+    another method would do.
     """
     headers: list[tuple[str, str]] = []
     if isinstance(error, Refused) and error.retry_after_s is not None:
@@ -48,8 +47,6 @@ def error_reply(codes: Mapping[type[ArkwayError], Code], error: ArkwayError, bod
         headers.append(("x-should-retry", "false"))
     if isinstance(error, MethodNotAllowed):
         headers.append(("allow", ", ".join(error.allowed)))
-    if isinstance(error, RequestTimeout):
-        headers.append(("connection", "close"))
     return ErrorReply(code_of(codes, error).status, body, tuple(headers))
 
 

@@ -37,6 +37,7 @@ NAME_MAX_BYTES = 256
 MODEL_MAX_BYTES = 256
 EMBED_INPUTS_MAX = 256
 EMBED_INPUT_MAX_BYTES = 64 * 1024
+EMBED_TOTAL_MAX_BYTES = 1024 * 1024
 TOKEN_ID_MAX = 2**31 - 1
 
 CHAT_FIELDS = (
@@ -180,18 +181,24 @@ def embed_request(fields: Table, body: dict[str, Any]) -> EmbedRequest:
 
 
 def texts(value: str | list[Any], field: str) -> tuple[str, ...]:
-    """One text or a list of texts, none empty, each of bounded size."""
+    """One text or a list of texts, none empty, each and all together of bounded size."""
     if isinstance(value, list) and not value:
         raise InvalidField("expected at least one text", field)
     entries = [(field, value)] if isinstance(value, str) else [(f"{field}[{i}]", item) for i, item in enumerate(value)]
-    for path, text in entries:
-        if not isinstance(text, str):
-            raise InvalidField(f"expected a string, got {json_type(text)}", path)
-        if not text:
-            raise InvalidField("expected a text that is not empty", path)
-        if len(text.encode()) > EMBED_INPUT_MAX_BYTES:
-            raise InvalidField(f"at most {EMBED_INPUT_MAX_BYTES} bytes are taken", path)
+    if sum(_text_bytes(text, path) for path, text in entries) > EMBED_TOTAL_MAX_BYTES:
+        raise InvalidField(f"at most {EMBED_TOTAL_MAX_BYTES} bytes are taken in one call", field)
     return tuple(cast(str, text) for _, text in entries)
+
+
+def _text_bytes(text: Any, path: str) -> int:
+    if not isinstance(text, str):
+        raise InvalidField(f"expected a string, got {json_type(text)}", path)
+    if not text:
+        raise InvalidField("expected a text that is not empty", path)
+    size = len(text.encode())
+    if size > EMBED_INPUT_MAX_BYTES:
+        raise InvalidField(f"at most {EMBED_INPUT_MAX_BYTES} bytes are taken", path)
+    return size
 
 
 def _check_pairs(values: dict[str, Any]) -> None:
