@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -23,31 +24,38 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class Metrics:
     """Implements `arkway.ports.Observer`; `render` is what ``/metrics`` answers.
 
+    A child of a metric is looked up once per combination of labels: finding it costs more than counting with it.
     ``gauges()`` is read at every scrape: name → value, for what other parts know about themselves.
     """
 
     def __init__(self, gauges: Callable[[], Reading] = dict) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         where = ("dialect", "operation")
-        self._requests = self._counter("requests", "Calls answered", (*where, "model", "status"))
-        self._errors = self._counter("errors", "Calls that failed, by class of error", (*where, "error"))
-        self._tokens = self._counter("tokens", "Tokens, by kind", ("model", "kind"))
-        self._seconds = self._histogram("request_seconds", "From arrival to the last byte", where, SECONDS)
-        self._first = self._histogram("ttft_seconds", "From admission to the first token", ("model",), SECONDS)
-        self._each = self._histogram("tpot_seconds", "Per token after the first", ("model",), TOKEN_SECONDS)
-        self._inflight = Gauge("arkway_inflight", "Calls being served", where, registry=self._registry)
+        self._requests = cache(self._counter("requests", "Calls answered", (*where, "model", "status")).labels)
+        self._errors = cache(self._counter("errors", "Calls that failed, by class of error", (*where, "error")).labels)
+        self._tokens = cache(self._counter("tokens", "Tokens, by kind", ("model", "kind")).labels)
+        self._seconds = cache(
+            self._histogram("request_seconds", "From arrival to the last byte", where, SECONDS).labels
+        )
+        self._first = cache(
+            self._histogram("ttft_seconds", "From admission to the first token", ("model",), SECONDS).labels
+        )
+        self._each = cache(
+            self._histogram("tpot_seconds", "Per token after the first", ("model",), TOKEN_SECONDS).labels
+        )
+        self._inflight = cache(Gauge("arkway_inflight", "Calls being served", where, registry=self._registry).labels)
         self._registry.register(_Readings(gauges))
 
     def started(self, dialect: str, operation: str) -> None:
-        self._inflight.labels(dialect, operation).inc()
+        self._inflight(dialect, operation).inc()
 
     def ended(self, record: CallRecord) -> None:
         where = (record.dialect, record.operation)
-        self._inflight.labels(*where).dec()
-        self._requests.labels(*where, record.model, str(record.status)).inc()
-        self._seconds.labels(*where).observe(record.duration_s)
+        self._inflight(*where).dec()
+        self._requests(*where, record.model, str(record.status)).inc()
+        self._seconds(*where).observe(record.duration_s)
         if record.error:
-            self._errors.labels(*where, record.error).inc()
+            self._errors(*where, record.error).inc()
         self._count_tokens(record)
 
     def render(self) -> bytes:
@@ -62,12 +70,12 @@ class Metrics:
             ("cached", usage.cached_tokens),
         ):
             if count:
-                self._tokens.labels(record.model, kind).inc(count)
+                self._tokens(record.model, kind).inc(count)
         if record.first_token_s >= 0:
-            self._first.labels(record.model).observe(record.first_token_s)
+            self._first(record.model).observe(record.first_token_s)
             if usage.completion_tokens > 1:
                 rest_s = record.duration_s - record.first_token_s
-                self._each.labels(record.model).observe(max(0.0, rest_s) / (usage.completion_tokens - 1))
+                self._each(record.model).observe(max(0.0, rest_s) / (usage.completion_tokens - 1))
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"arkway_{name}", text, labels, registry=self._registry)
