@@ -114,6 +114,13 @@ SCHEMAS = (
     Limit("Nesting of a JSON Schema", f"{_SCHEMA}.MAX_DEPTH", "levels", errors.InvalidField),
     Limit("A JSON Schema, as JSON", f"{_SCHEMA}.MAX_BYTES", "bytes", errors.InvalidField),
     Limit("A `pattern` in a JSON Schema", f"{_SCHEMA}.PATTERN_MAX_CHARS", "characters", errors.InvalidField),
+    Limit("`maxItems`, `enum`, `{m,n}` and other counts in one", f"{_SCHEMA}.COUNT_MAX", "", errors.InvalidField),
+    Limit("Item and property counts of one, together", f"{_SCHEMA}.ITEMS_MAX", "", errors.InvalidField),
+    Limit("`minLength`, `maxLength`", f"{_SCHEMA}.LENGTH_MAX", "", errors.InvalidField),
+    Limit("Names in one object of a JSON Schema", f"{_SCHEMA}.NAMES_MAX", "", errors.InvalidField),
+    Limit("A constant in a JSON Schema", f"{_SCHEMA}.CONSTANT_MAX_CHARS", "characters", errors.InvalidField),
+    Limit("`multipleOf`, least common multiple", f"{_SCHEMA}.FACTOR_MAX", "", errors.InvalidField),
+    Limit("The same, over all uses", f"{_SCHEMA}.FACTORS_MAX", "", errors.InvalidField),
 )
 RUNNING = (
     Limit("Calls at work on one chat model", f"{_SETTINGS}.Engine.slots", "slots"),

@@ -13,7 +13,9 @@ from arkway.backends.embedding.frames import (
     Vectors,
     answer_from_bytes,
     framed,
+    packed,
     question_from_bytes,
+    unpacked,
 )
 from arkway.backends.embedding.rota import Job, Rota
 from arkway.backends.embedding.windows import windows
@@ -73,5 +75,11 @@ def test_frames_come_back_as_they_were() -> None:
     octets = framed(question)
     assert LENGTH.unpack(octets[:4])[0] == len(octets) - 4
     assert question_from_bytes(octets[4:]) == question
-    for answer in (Vectors(7, bytes(range(256)), 3), Tokens(7, (Tokenized((1, 2), ((0, 1), (1, 2))),))):
+    for answer in (Vectors(7, bytes(range(256)), 3), Tokens(7, (packed(Tokenized((1, 2), ((0, 1), (1, 2)))),))):
         assert answer_from_bytes(framed(answer)[4:]) == answer
+
+
+@pytest.mark.parametrize("count", [0, 1, 20_000])
+def test_tokens_come_back_as_they_were(count: int) -> None:
+    tokens = Tokenized(tuple(range(count)), tuple((at, at + 2) for at in range(count)))
+    assert unpacked(packed(tokens)) == tokens

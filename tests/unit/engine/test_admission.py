@@ -44,6 +44,7 @@ def test_a_slot_of_the_same_account_is_preferred() -> None:
         line.join(key, "ticket")
         found = line.next()
         assert found is not None
+        line.hold(found[1].slot, key[0])
         return found[1]
 
     first = turn(A)
@@ -64,10 +65,33 @@ def test_another_accounts_slot_is_never_marked_as_own() -> None:
     first = line.next()
     assert first is not None
     assert line.next() is None
+    line.hold(first[1].slot, A[0])
     line.release(first[1].slot)
     second = line.next()
     assert second is not None
     assert second[1] == Grant(first[1].slot, False)
+
+
+def test_a_turn_that_sent_nothing_leaves_the_slot_to_nobody() -> None:
+    """The engine still holds A's prefix when B, who was granted the slot, left before the engine read a prompt."""
+    line = Line(slots=1, limit=64)
+
+    def turn(key: tuple[str, str]) -> Grant:
+        line.join(key, "ticket")
+        found = line.next()
+        assert found is not None
+        return found[1]
+
+    line.hold(turn(A).slot, A[0])
+    line.release(0)
+    assert turn(B) == Grant(0, False)
+    line.release(0)
+    assert turn(B) == Grant(0, False)
+    line.hold(0, B[0])
+    line.release(0)
+    assert turn(B) == Grant(0, True)
+    line.release(0)
+    assert turn(A) == Grant(0, False)
 
 
 def test_restart_forgets_who_used_what() -> None:
@@ -77,6 +101,7 @@ def test_restart_forgets_who_used_what() -> None:
         turn = line.next()
         assert turn is not None
         assert turn[1].same_account is same
+        line.hold(turn[1].slot, A[0])
         line.release(turn[1].slot)
         line.forget_slots()
 

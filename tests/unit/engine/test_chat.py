@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +17,7 @@ from arkway.backends.engine.prompt import Masks, wire_message
 from arkway.core.caller import Call
 from arkway.core.chat import ImagePart, Message, ResponseFormat, Sampling, TextPart, Tool, ToolCall, ToolChoice
 from arkway.core.embedding import TokenizeRequest
-from arkway.core.errors import ContextTooLong, InvalidField, UnsupportedInput
+from arkway.core.errors import BackendFailed, ContextTooLong, InvalidField, UnsupportedInput
 from arkway.core.events import Delta, Finished, Progress, ToolDelta, UsageReport
 from tests.unit.engine.conftest import CONTEXT, Bench, request
 
@@ -357,3 +360,88 @@ def test_masks_keep_outer_white_space_and_hide_the_core() -> None:
     assert "<|" not in hidden
     assert masks.hide(" \n") == " \n"
     assert masks.cut(f"[{hidden}]") == [("[  ", "<|im_end|> x"), ("\n]", "")]
+
+
+HELD_CALL = (
+    '{"name": "get_time"',
+    ', "arguments"',
+    ": {",
+    *(f'"field{at}": {at}, ' for at in range(60)),
+    '"z": 0}',
+    "}",
+)
+
+
+async def test_a_held_call_keeps_telling_its_count(bench: Bench_, scripted_model: Scripted) -> None:
+    one = await bench(scripted_model(*HELD_CALL))
+    outcome = await one.run(request(tools=(TIME,), max_tokens=200))
+    assert outcome.reply.choices[0].finish_reason == "tool_calls"
+    counts = [event.completion_tokens for event in outcome.events if isinstance(event, Delta | ToolDelta)]
+    assert counts == sorted(counts)
+    assert set(counts) == set(range(1, len(HELD_CALL) + 1))
+    assert outcome.usage.completion_tokens == len(HELD_CALL)
+    async with aclosing(one.stream(request(tools=(TIME,), max_tokens=200))) as events:
+        async for event in events:
+            if isinstance(event, Delta) and event.completion_tokens == 30:
+                assert (event.text, event.prompt_tokens > 0) == ("", True)
+                break
+        else:
+            pytest.fail("no event came while the call was held")
+
+
+async def test_held_log_probabilities_keep_telling_their_count(bench: Bench_, random_model: Path) -> None:
+    """Noise cuts characters into more tokens than are asked again: the rest of them share entries."""
+    one = await bench(random_model)
+    sampling = Sampling(temperature=1.5, top_k=0, top_p=1.0, seed=4)
+    began_s = time.monotonic()
+    outcome = await one.run(request(max_tokens=400, logprobs=True, top_logprobs=20, sampling=sampling))
+    assert time.monotonic() - began_s < 15
+    told = [event.completion_tokens for event in outcome.events if isinstance(event, Delta)]
+    assert told == sorted(told)
+    assert len(set(told)) > 30
+    logprobs = outcome.reply.choices[0].logprobs
+    assert logprobs is not None
+    merged = [entry for entry in logprobs if not entry.top]
+    assert merged
+    assert len(logprobs) < 400
+    assert all(entry.chosen.logprob == -9999.0 for entry in merged)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "anyOf": [
+                {"type": "object", "properties": {f"{kind}{at}": {"type": "integer"} for at in range(300)}}
+                for kind in "pqr"
+            ]
+        },
+        {"oneOf": [{"type": "object", "properties": {f"p{at}": {}}, "required": [f"p{at}"]} for at in range(300)]},
+        {"$ref": "#/$defs/missing"},
+        {"not": {}},
+    ],
+)
+async def test_no_complaint_of_the_grammar_engine_ends_in_free_text(
+    bench: Bench_, random_model: Path, schema: dict[str, Any]
+) -> None:
+    one = await bench(random_model)
+    for _ in range(2):
+        with pytest.raises((InvalidField, BackendFailed)):
+            await one.run(request(response_format=ResponseFormat("json_schema", schema), max_tokens=40))
+    assert (await one.run(request(max_tokens=2))).usage.completion_tokens == 2
+
+
+async def test_a_prompt_that_can_never_fit_is_refused_before_it_is_counted(bench: Bench_, random_model: Path) -> None:
+    one = await bench(random_model)
+    began_s = time.monotonic()
+    with pytest.raises(ContextTooLong, match="at the very least"):
+        await one.run(request("x" * 12_000_000))
+    assert time.monotonic() - began_s < 0.5
+
+
+async def test_ranges_of_a_long_text(bench: Bench_, random_model: Path) -> None:
+    one = await bench(random_model)
+    text = "你x" * 5000
+    (found,) = await one.pool.tokenize(one.deployment, TokenizeRequest("m", (text,)), Call("r"))
+    assert found.offsets[-1] == (9999, 10000)
+    assert [begin for begin, _ in found.offsets] == sorted(begin for begin, _ in found.offsets)

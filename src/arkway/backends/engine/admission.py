@@ -19,20 +19,20 @@ Key = tuple[str, str]
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """A slot, and whether what it last read came from the same account (its prefix cache may then be used)."""
+    """A slot, and whether all it holds came from the same account (its prefix cache may then be used)."""
 
     slot: int
     same_account: bool
 
 
 class Line:
-    """Tickets wait in one queue per caller; callers take turns; a slot last used by the same account is preferred."""
+    """Tickets wait in one queue per caller; callers take turns; a slot that holds the account's prefix is preferred."""
 
     def __init__(self, slots: int, limit: int) -> None:
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(slots))
         self._slots = slots
         self._limit = limit
-        self._last_account: dict[int, str] = {}
+        self._holders: dict[int, str] = {}
         self._waiting: OrderedDict[Key, deque[object]] = OrderedDict()
         self._preparing = 0
 
@@ -75,9 +75,12 @@ class Line:
             self._waiting[key] = queue
         slot = self._slot_for(key[0])
         del self._free[slot]
-        same = self._last_account.get(slot) == key[0]
-        self._last_account[slot] = key[0]
+        same = self._holders.pop(slot, None) == key[0]
         return ticket, Grant(slot, same)
+
+    def hold(self, slot: int, account: str) -> None:
+        """The engine reads this account's prompt into the slot. Until then a granted slot is nobody's."""
+        self._holders[slot] = account
 
     def release(self, slot: int) -> None:
         """The slot is free again; the longest idle slot is the first to be given to somebody else."""
@@ -85,14 +88,14 @@ class Line:
 
     def forget_slots(self) -> None:
         """The engine was restarted: no slot holds anybody's prefix."""
-        self._last_account.clear()
+        self._holders.clear()
 
     def _slot_for(self, account: str) -> int:
-        """One of the account's own, most recently used first; else one that nobody used; else the longest idle."""
-        own = [slot for slot in self._free if self._last_account.get(slot) == account]
+        """One of the account's own, most recently used first; else one that is nobody's; else the longest idle."""
+        own = [slot for slot in self._free if self._holders.get(slot) == account]
         if own:
             return own[-1]
-        return next((slot for slot in self._free if slot not in self._last_account), next(iter(self._free)))
+        return next((slot for slot in self._free if slot not in self._holders), next(iter(self._free)))
 
 
 class _Ticket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -12,8 +13,9 @@ from arkway.backends.engine.client import Frame, Timings
 from arkway.backends.engine.process import Process
 from arkway.backends.engine.rescore import Rescorer
 from arkway.backends.engine.tokenlog import Entry, Known, TokenLog
-from arkway.backends.engine.tools import CallPiece, EnforcedCalls, FoundCalls
+from arkway.backends.engine.tools import CallPiece, EnforcedCalls, FoundCalls, whole_json
 from arkway.core.chat import FinishReason, LogprobEntry
+from arkway.core.errors import BackendFailed
 from arkway.core.events import Delta, Event, Finished, Progress, ToolDelta
 
 CALL_ID_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -40,35 +42,50 @@ class Counts(msgspec.Struct):
 
 
 class Answer:
-    """Runs one completion on one slot. ``counts`` may be read at any time."""
+    """Runs one completion on one slot. ``counts`` may be read at any time; ``begun`` is told of every frame."""
 
-    def __init__(self, process: Process, plan: Plan, slot: int, heard: Callable[[], None]) -> None:
+    def __init__(self, process: Process, plan: Plan, slot: int, begun: Callable[[], None]) -> None:
         self._process = process
         self._plan = plan
         self._slot = slot
-        self._heard = heard
+        self._begun = begun
         self._log = TokenLog(plan.top_logprobs)
         self._rescorer = Rescorer(process.client, plan.ids, slot, plan.top_logprobs)
         self._held: list[tuple[str, list[Entry]]] = []
         self._entries: list[LogprobEntry] = []
         self._calls = _call_reader(plan)
+        self._written: list[str] | None = [] if "json_schema" in plan.body else None
         self._call_ids: dict[int, str] = {}
         self.completion = process.client.complete({**plan.body, "id_slot": slot})
         self.counts = Counts()
+        self._told = 0
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Progress, deltas and one Finished; raises BackendFailed when the engine breaks off."""
-        async for frame in self.completion.frames():
-            self._heard()
-            self._count(frame)
-            if frame.prompt_progress is not None:
-                yield Progress(frame.prompt_progress.processed, frame.prompt_progress.total)
-            elif frame.stop:
-                async for event in self._end(frame):
-                    yield event
-            else:
-                for event in await self._read(frame):
-                    yield event
+        async with aclosing(self.completion.frames()) as frames:
+            async for frame in frames:
+                self._begun()
+                self._count(frame)
+                if frame.prompt_progress is not None:
+                    yield Progress(frame.prompt_progress.processed, frame.prompt_progress.total)
+                elif frame.stop:
+                    async with aclosing(self._end(frame)) as last:
+                        async for event in last:
+                            yield event
+                else:
+                    for event in await self._read(frame) or self._nothing_shown(frame):
+                        yield event
+
+    def _nothing_shown(self, frame: Frame) -> list[Event]:
+        """Text may be held for long: whoever waits and counts is told that the engine is at work.
+
+        A token without text may be the one that ends the answer, which does not count: it is told with the next one.
+        """
+        count = self.counts.completion - (not frame.content)
+        if count <= self._told:
+            return []
+        self._told = count
+        return [Delta("", completion_tokens=count, prompt_tokens=self.counts.prompt)]
 
     def _count(self, frame: Frame) -> None:
         self.counts.prompt = frame.tokens_evaluated or self.counts.prompt
@@ -79,6 +96,7 @@ class Answer:
             self.counts.cached = frame.timings.cache_n
 
     async def _read(self, frame: Frame) -> list[Event]:
+        self._write(frame)
         if not self._plan.logprobs:
             return list(self._shown(frame.content))
         entries = self._log.feed(frame, await self._own_octets(frame))
@@ -92,16 +110,22 @@ class Answer:
         """The last frame: held deltas get their log-probabilities, held text turns out to be text."""
         if frame.stop_type == "eos":
             self.counts.completion -= 1
+        self._write(frame)
         for text, entries in [*self._held, (frame.content, self._log.close())]:
             self._entries += await self._rescorer.fill(entries)
-            self._heard()
             for event in self._shown(text):
                 yield event
         for event in self._converted(self._calls.close() if self._calls else ()):
             yield event
         if self._entries:
             yield self._delta("")
+        if frame.stop_type == "eos" and self._written is not None and not whole_json("".join(self._written)):
+            raise BackendFailed("the engine did not finish the JSON that it was held to; send the request again")
         yield Finished(self._reason(frame))
+
+    def _write(self, frame: Frame) -> None:
+        if self._written is not None:
+            self._written.append(frame.content)
 
     def _reason(self, frame: Frame) -> FinishReason:
         if frame.stop_type == "limit" or frame.truncated:
@@ -123,6 +147,7 @@ class Answer:
     def _delta(self, text: str) -> Delta:
         entries, self._entries = tuple(self._entries), []
         counts = self.counts
+        self._told = counts.completion
         return Delta(text, logprobs=entries, completion_tokens=counts.completion, prompt_tokens=counts.prompt)
 
     def _tool_delta(self, piece: CallPiece) -> ToolDelta:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,9 +18,11 @@ import msgspec
 from arkway.backends.engine.admission import Gate, Grant
 from arkway.backends.engine.answer import Answer, Counts, Plan
 from arkway.backends.engine.child import ChildConfig
+from arkway.backends.engine.client import Piece
 from arkway.backends.engine.process import Process, Supervisor, fingerprint
+from arkway.backends.engine.promise import Promise, Promises, acquired
 from arkway.backends.engine.prompt import wire_message
-from arkway.backends.engine.sampling import answer_limit, engine_sampling, logprob_count
+from arkway.backends.engine.sampling import answer_limit, check_size, engine_sampling, logprob_count
 from arkway.backends.engine.schema import check_schema
 from arkway.backends.engine.settings import EngineModel, EngineSettings
 from arkway.backends.engine.tools import (
@@ -35,8 +37,7 @@ from arkway.core.embedding import Tokenized, TokenizeRequest
 from arkway.core.errors import BackendFailed, InvalidField, UnsupportedInput
 from arkway.core.events import Delta, Event, Finished, Progress, ToolDelta, UsageReport
 
-SCHEMAS_KEPT = 256
-COMPLAINT_WAIT_S = 0.05
+OFFSETS_ON_LOOP_CHARS = 4096
 Result = TypeVar("Result")
 
 
@@ -57,8 +58,9 @@ class Engine:
         self.used_s = time.monotonic()
         self.users = 0
         self._slots = settings.slots
-        self._schemas: OrderedDict[bytes, None] = OrderedDict()
-        self._schema_trial = asyncio.Lock()
+        self._queue_wait_s = settings.queue_wait_s
+        self._promises = Promises()
+        self._preparations = asyncio.Semaphore(settings.slots)
 
     @contextlib.contextmanager
     def use(self) -> Iterator[None]:
@@ -73,6 +75,7 @@ class Engine:
     async def chat(self, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
         """See `arkway.ports.Backend`. The first event comes when the engine has accepted the prompt."""
         check_request(request, self._slots)
+        check_size(request, self.model.card)
         schema, schema_field = wanted_schema(request)
         with self.use():
             with self.gate.preparing(request.n):
@@ -88,29 +91,41 @@ class Engine:
     async def tokenize(self, request: TokenizeRequest) -> tuple[Tokenized, ...]:
         """See `arkway.ports.Tokenizer`: control tokens are not recognised, no opening token is added."""
         with self.use():
-            _, found = await self._on_living(lambda process: _each_tokenized(process, request.texts))
+            _, found = await self._on_living(lambda process: self._tokenized(process, request.texts))
             return found
 
     async def _on_living(self, work: Callable[[Process], Awaitable[Result]]) -> tuple[Process, Result]:
         """Work that changes nothing and is simply done again when the engine dies under it, once."""
         process = await self.supervisor.process()
         try:
-            with self.supervisor.watched():
-                return process, await work(process)
+            return process, await work(process)
         except BackendFailed:
             if not await self.supervisor.brought_down(process):
                 raise
         process = await self.supervisor.process()
-        with self.supervisor.watched():
-            return process, await work(process)
+        return process, await work(process)
+
+    @contextlib.asynccontextmanager
+    async def _preparation(self) -> AsyncGenerator[None, None]:
+        """Around work of the engine's tokenizer: a few at a time. Raises Overloaded after the wait limit."""
+        await acquired(self._preparations, self._queue_wait_s)
+        try:
+            yield
+        finally:
+            self._preparations.release()
+
+    async def _tokenized(self, process: Process, texts: tuple[str, ...]) -> tuple[Tokenized, ...]:
+        async with self._preparation():
+            return tuple([await _tokenized(process, text) for text in texts])
 
     async def _plans(self, process: Process, request: ChatRequest, schema: dict[str, Any] | None) -> list[Plan]:
         tools = shown_tools(request)
         native = process.traits.supports("tools") and process.traits.supports("tool_calls")
         messages = request.messages if native else messages_without_tool_template(request.messages, tools)
-        ids = await process.reader.ids(
-            [wire_message(message) for message in messages], wire_tools(tools if native else ())
-        )
+        async with self._preparation():
+            ids = await process.reader.ids(
+                [wire_message(message) for message in messages], wire_tools(tools if native else ())
+            )
         body: dict[str, Any] = {
             "prompt": ids,
             "n_predict": answer_limit(request, self.model.card, len(ids)),
@@ -137,16 +152,26 @@ class Engine:
         A seed wants the same answer again, and a prompt that is partly found in the slot gives other last digits than
         one that is read whole, which is enough to change a token: so a seeded call reads its prompt whole.
         """
+        with self._promises.promise(plan.body.get("json_schema"), schema_field) as promise:
+            if promise.untried():
+                with self.gate.preparing(1):
+                    await promise.turn(self._queue_wait_s)
+            async with aclosing(self._on_slot(process, plan, call, promise)) as events:
+                async for event in events:
+                    yield event
+
+    async def _on_slot(self, process: Process, plan: Plan, call: Call, promise: Promise) -> AsyncGenerator[Event, None]:
         grant = await self.gate.enter((call.account, call.key_id))
         answer: Answer | None = None
         try:
             process = process if process.alive else await self.supervisor.process()
             body = {**plan.body, "cache_prompt": grant.same_account and "seed" not in plan.body}
-            answer = Answer(process, msgspec.structs.replace(plan, body=body), grant.slot, self.supervisor.heard)
+            hold = partial(self.gate.line.hold, grant.slot, call.account)
+            answer = Answer(process, msgspec.structs.replace(plan, body=body), grant.slot, hold)
             with self.supervisor.flight(fingerprint(plan.body)):
                 try:
-                    async with aclosing(answer.events()) as events:
-                        async for event in self._with_schema_tried(process, plan, schema_field, events):
+                    async with aclosing(promise.kept(process, answer.events())) as events:
+                        async for event in events:
                             yield event
                 except BackendFailed:
                     await self.supervisor.brought_down(process)
@@ -154,29 +179,6 @@ class Engine:
             yield UsageReport(_usage([answer.counts]))
         finally:
             self._let_go(grant, answer)
-
-    async def _with_schema_tried(
-        self, process: Process, plan: Plan, field: str, events: AsyncGenerator[Event, None]
-    ) -> AsyncGenerator[Event, None]:
-        """The engine answers without any schema when it cannot compile it and says so only on standard error.
-
-        So the first use of each schema is watched, alone: raises InvalidField when the engine complained.
-        """
-        key = fingerprint({"schema": plan.body.get("json_schema")})
-        if "json_schema" in plan.body and key not in self._schemas:
-            async with self._schema_trial:
-                process.complaints.clear()
-                first = await anext(events, None)
-                await asyncio.sleep(COMPLAINT_WAIT_S)
-                if process.complaints:
-                    raise InvalidField(f"the JSON schema cannot be used: {process.complaints[0]}", field)
-                self._schemas[key] = None
-                if len(self._schemas) > SCHEMAS_KEPT:
-                    self._schemas.popitem(last=False)
-            if first is not None:
-                yield first
-        async for event in events:
-            yield event
 
     def _let_go(self, grant: Grant, answer: Answer | None) -> None:
         """The slot is free once the engine has hung up: at once after a whole answer, soon after an abandoned one."""
@@ -274,18 +276,16 @@ def _summed(reports: list[Usage]) -> Usage:
     return _usage([Counts(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) for usage in reports])
 
 
-async def _each_tokenized(process: Process, texts: tuple[str, ...]) -> tuple[Tokenized, ...]:
-    return tuple([await _tokenized(process, text) for text in texts])
-
-
 async def _tokenized(process: Process, text: str) -> Tokenized:
     if not text:
         return Tokenized((), ())
     pieces = await process.client.pieces(text, special=False)
-    return tokenized(text, [(piece.id, piece.octets) for piece in pieces])
+    if len(text) <= OFFSETS_ON_LOOP_CHARS:
+        return tokenized(text, pieces)
+    return await asyncio.to_thread(tokenized, text, pieces)
 
 
-def tokenized(text: str, pieces: list[tuple[int, bytes]]) -> Tokenized:
+def tokenized(text: str, pieces: list[Piece]) -> Tokenized:
     """Ids and character ranges from tokens and their octets, which add up to the text.
 
     A vocabulary that puts a blank before every text has one octet more: the ranges are those of the text itself.
@@ -296,13 +296,14 @@ def tokenized(text: str, pieces: list[tuple[int, bytes]]) -> Tokenized:
         starts.append(starts[-1] + len(letter.encode()))
     owner = [place for place, start in enumerate(starts[:-1]) for _ in range(starts[place + 1] - start)]
     total = len(owner)
-    place = total - sum(len(octets) for _, octets in pieces)
+    widths = [len(piece.octets) for piece in pieces]
+    place = total - sum(widths)
     if place not in (0, -1):
         raise BackendFailed("the engine's tokens do not add up to the text")
     offsets = []
-    for _, octets in pieces:
-        first, last = max(place, 0), place + len(octets) - 1
-        place += len(octets)
+    for width in widths:
+        first, last = max(place, 0), place + width - 1
+        place += width
         begin = owner[first] if first < total else len(text)
         offsets.append((begin, owner[last] + 1 if first <= last < total else begin))
-    return Tokenized(tuple(token for token, _ in pieces), tuple(offsets))
+    return Tokenized(tuple(piece.id for piece in pieces), tuple(offsets))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import aiohttp
@@ -109,8 +111,36 @@ class _Pieces(msgspec.Struct, frozen=True):
 _frame = msgspec.json.Decoder(Frame)
 
 
+class Watch:
+    """How long the engine has been silent towards those who wait for it."""
+
+    def __init__(self) -> None:
+        self._waiting = 0
+        self._heard_s = 0.0
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the engine was heard; 0 when nobody waits."""
+        return time.monotonic() - self._heard_s if self._waiting else 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around every wait for the engine; whatever ends it without an error is a sign of life."""
+        if not self._waiting:
+            self._heard_s = time.monotonic()
+        self._waiting += 1
+        try:
+            yield
+            self._heard_s = time.monotonic()
+        finally:
+            self._waiting -= 1
+
+
 class EngineClient:
-    """One engine process. Every method raises BackendFailed when the process breaks off."""
+    """One engine process. Every method raises BackendFailed when the process breaks off.
+
+    Calls and completions are watched apart: the engine's tokenizer still answers when its inference hangs.
+    """
 
     def __init__(self, socket_path: str, api_key: str) -> None:
         self._session = aiohttp.ClientSession(
@@ -120,6 +150,13 @@ class EngineClient:
             timeout=aiohttp.ClientTimeout(total=None),
         )
         self._drains: set[asyncio.Task[None]] = set()
+        self._calls = Watch()
+        self._completions = Watch()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds for which somebody has waited and nothing of that kind came; 0 when nobody waits."""
+        return max(self._calls.silent_s, self._completions.silent_s)
 
     async def aclose(self) -> None:
         for drain in self._drains:
@@ -159,7 +196,8 @@ class EngineClient:
     def complete(self, body: dict[str, Any]) -> Completion:
         """A streamed completion, not yet begun."""
         streamed = {**body, "stream": True, "return_progress": True, "return_tokens": True}
-        return Completion(self._session, {**streamed, "response_fields": FINAL_FIELDS}, self._drains)
+        fields = {**streamed, "response_fields": FINAL_FIELDS}
+        return Completion(self._session, fields, self._drains, self._completions)
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> bytes:
         """The body of a good answer; BackendFailed with the engine's reason for any other."""
@@ -172,11 +210,12 @@ class EngineClient:
         """Status and body."""
         try:
             data = None if body is None else msgspec.json.encode(body)
-            async with (
-                asyncio.timeout(CALL_LIMIT_S),
-                self._session.request(method, path, data=data) as response,
-            ):
-                return response.status, await response.read()
+            with self._calls.waiting():
+                async with (
+                    asyncio.timeout(CALL_LIMIT_S),
+                    self._session.request(method, path, data=data) as response,
+                ):
+                    return response.status, await response.read()
         except UnicodeEncodeError:
             raise InvalidField("the text holds half a surrogate pair, which is no character", "messages") from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -186,69 +225,101 @@ class EngineClient:
 class Completion:
     """One running completion. ``abandon`` is synchronous: safe in a ``finally``."""
 
-    def __init__(self, session: aiohttp.ClientSession, body: dict[str, Any], drains: set[asyncio.Task[None]]) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, body: dict[str, Any], drains: set[asyncio.Task[None]], watch: Watch
+    ) -> None:
         self._session = session
         self._body = body
         self._drains = drains
-        self._response: aiohttp.ClientResponse | None = None
+        self._watch = watch
+        self._post: asyncio.Task[aiohttp.ClientResponse] | None = None
         self._finished = False
 
-    async def frames(self) -> AsyncIterator[Frame]:
+    async def frames(self) -> AsyncGenerator[Frame, None]:
         """The engine's frames, the last one with ``stop``. Raises BackendFailed when the stream ends without it."""
         try:
-            self._response = await self._session.post("/completion", data=msgspec.json.encode(self._body))
-            if self._response.status != 200:
-                raise _refusal(self._response.status, await self._response.read())
-            async for data in _events(self._response.content):
-                frame = _decoded(data)
-                self._finished = frame.stop
-                yield frame
-                if frame.stop:
-                    return
+            response = await self._begun()
+            if response.status != 200:
+                raise _refusal(response.status, await response.read())
+            async with aclosing(_events(response.content, self._watch)) as events:
+                async for data in events:
+                    frame = _decoded(data)
+                    self._finished = frame.stop
+                    yield frame
+                    if frame.stop:
+                        return
         except (aiohttp.ClientError, OSError) as error:
             raise BackendFailed("the engine broke off while answering; send the request again") from error
         raise BackendFailed("the engine ended its answer without finishing it; send the request again")
 
     def abandon(self) -> asyncio.Task[None] | None:
-        """Tells the engine that nobody listens. The task returned ends when the engine has let go of the slot.
-
-        Closing only our writing half lets the engine see that the client is gone and lets us see it hang up in turn.
-        """
-        response = self._response
-        if response is None or response.connection is None or self._finished:
-            if response is not None:
-                response.close()
+        """Tells the engine that nobody listens. The task returned ends when the engine has let go of the slot."""
+        post = self._post
+        if post is None or _failed(post):
             return None
-        transport = response.connection.transport
-        if transport is not None and not transport.is_closing():
-            transport.write_eof()
-        drain = asyncio.get_running_loop().create_task(_drain(response))
+        if post.done() and (self._finished or post.result().connection is None):
+            post.result().close()
+            return None
+        drain = asyncio.get_running_loop().create_task(_drain(post))
         self._drains.add(drain)
         drain.add_done_callback(self._drains.discard)
+        drain.add_done_callback(lambda _: _close(post))
         return drain
 
+    async def _begun(self) -> aiohttp.ClientResponse:
+        """The head of the answer. The post outlives whoever waits for it: the engine may be reading the prompt."""
+        self._post = asyncio.get_running_loop().create_task(self._posted())
+        with self._watch.waiting():
+            return await asyncio.shield(self._post)
 
-async def _drain(response: aiohttp.ClientResponse) -> None:
+    async def _posted(self) -> aiohttp.ClientResponse:
+        return await self._session.post("/completion", data=msgspec.json.encode(self._body))
+
+
+async def _drain(post: asyncio.Task[aiohttp.ClientResponse]) -> None:
+    """Waits until the engine hangs up.
+
+    Closing only our writing half lets the engine see that the client is gone and lets us see it hang up in turn.
+    """
     try:
         async with asyncio.timeout(DRAIN_LIMIT_S):
+            response = await post
+            transport = response.connection.transport if response.connection is not None else None
+            if transport is not None and not transport.is_closing():
+                transport.write_eof()
             async for _ in response.content.iter_any():
                 pass
     except (aiohttp.ClientError, OSError, TimeoutError):
         pass
-    finally:
-        response.close()
 
 
-async def _events(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+def _failed(post: asyncio.Task[aiohttp.ClientResponse]) -> bool:
+    return post.done() and (post.cancelled() or post.exception() is not None)
+
+
+def _close(post: asyncio.Task[aiohttp.ClientResponse]) -> None:
+    if not post.done():
+        post.cancel()
+    elif not _failed(post):
+        post.result().close()
+
+
+async def _events(stream: aiohttp.StreamReader, watch: Watch) -> AsyncGenerator[bytes, None]:
     """The data of each server-sent event; lines are cut here because a reader's own line limit is too short."""
     pending = b""
-    async for chunk in stream.iter_any():
+    while chunk := await _chunk(stream, watch):
         *lines, pending = (pending + chunk).split(b"\n")
         for line in lines:
             if line.startswith((b"data:", b"error:")):
                 yield line.partition(b":")[2].strip()
         if len(pending) > FRAME_MAX_BYTES:
             raise BackendFailed("the engine sent an event that is too large")
+
+
+async def _chunk(stream: aiohttp.StreamReader, watch: Watch) -> bytes:
+    """What came meanwhile, empty at the end. Only this wait is the engine's: a reader may take its time."""
+    with watch.waiting():
+        return await stream.readany()
 
 
 def _decoded(data: bytes) -> Frame:

@@ -89,7 +89,7 @@ class EnginePool:
         return tuple(_status(name, engine) for name, engine in self._engines.items())
 
     def troubles(self) -> tuple[str, ...]:
-        """A sentence for every model whose last start failed, after a crash too; the next call tries it again."""
+        """A sentence for every model whose last start failed, after a crash too."""
         found = ((name, engine.supervisor.failure) for name, engine in self._engines.items())
         return tuple(f"the model `{name}` does not start: {failure}" for name, failure in found if failure)
 
@@ -113,26 +113,39 @@ class EnginePool:
             return
         self._start_reaper()
         async with self._loading:
-            needed = await self._footprint(engine)
-            if needed > self._memory_cap:
-                raise BackendUnavailable(
-                    f"the model needs about {needed // MIB} MiB and the engine may use {self._memory_cap // MIB} MiB; "
-                    "use a smaller model or raise the memory cap"
-                )
-            while self._used_bytes() + needed > self._memory_cap:
-                await self._evict()
-            await engine.supervisor.process()
+            await engine.supervisor.gone()
+            await self._load(engine)
+
+    async def _load(self, engine: Engine) -> None:
+        """One at a time; an engine that was loaded while its caller waited is not counted twice."""
+        if engine.supervisor.loaded:
+            return
+        needed = await self._footprint(engine)
+        if needed > self._memory_cap:
+            raise BackendUnavailable(
+                f"the model needs about {needed // MIB} MiB and the engine may use {self._memory_cap // MIB} MiB; "
+                "use a smaller model or raise the memory cap"
+            )
+        while self._used_bytes() + needed > self._memory_cap:
+            await self._evict()
+        await engine.supervisor.process()
 
     async def _evict(self) -> None:
-        idle = [engine for engine in self._engines.values() if engine.supervisor.loaded and not engine.users]
+        """Waits for an engine that is ending anyway; else ends the longest idle."""
+        engines = self._engines.values()
+        if leaving := next((engine for engine in engines if engine.supervisor.stopping), None):
+            await leaving.supervisor.gone()
+            return
+        idle = [engine for engine in engines if engine.supervisor.loaded and not engine.users]
         if not idle:
             raise Overloaded("every loaded model is busy and there is no memory for another one; try again later", 5.0)
         await min(idle, key=lambda engine: engine.used_s).supervisor.stop()
 
     def _used_bytes(self) -> int:
-        """What is loaded takes; its footprint became known when room was made for it."""
-        loaded = (name for name, engine in self._engines.items() if engine.supervisor.loaded)
-        return sum(self._footprints.get(name, 0) for name in loaded)
+        """What is loaded or not yet gone takes; its footprint became known when room was made for it."""
+        supervisors = {name: engine.supervisor for name, engine in self._engines.items()}
+        present = (name for name, supervisor in supervisors.items() if supervisor.loaded or supervisor.stopping)
+        return sum(self._footprints.get(name, 0) for name in present)
 
     async def _footprint(self, engine: Engine) -> int:
         """In a thread: the file may lie on a slow disk."""

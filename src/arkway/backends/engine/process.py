@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -19,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ SUSPECTS_KEPT = 1024
 HEALTHY_AFTER_S = 60.0
 DEATH_WAIT_S = 1.0
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "TMPDIR")
-SCHEMA_COMPLAINT = "failed to compile JSON schema"
+COMPLAINT = re.compile(r"llg error:\s*(?:.*?failed to compile JSON schema:\s*)?(.*)")
+"""However the grammar engine words it: after this line the answer is free text."""
 
 
 class Process:
@@ -98,11 +100,14 @@ class Process:
 
     async def _listen(self) -> None:
         assert self.child.stderr is not None
+        rest = b""
         while piece := await self.child.stderr.read(4096):
             self._stderr = (self._stderr + piece)[-STDERR_KEPT_BYTES:]
-            for line in piece.decode(errors="replace").splitlines():
-                if SCHEMA_COMPLAINT in line:
-                    self.complaints.append(line.partition(SCHEMA_COMPLAINT)[2].lstrip(": ")[:200])
+            *lines, rest = (rest + piece).split(b"\n")
+            rest = rest[-STDERR_KEPT_BYTES:]
+            for line in lines:
+                if found := COMPLAINT.search(line.decode(errors="replace")):
+                    self.complaints.append(found[1][:200] or "no reason given")
 
 
 async def launch(config: ChildConfig, limit_s: float) -> Process:
@@ -110,16 +115,9 @@ async def launch(config: ChildConfig, limit_s: float) -> Process:
 
     ``config`` comes without socket and key; both are made here.
     """
-    folder = Path(tempfile.mkdtemp(prefix="ark", dir=_runtime_folder()))
     key = secrets.token_urlsafe(24)
-    socket_path = str(folder / SOCKET_NAME)
-    config = msgspec.structs.replace(config, socket_path=socket_path, api_key=key)
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-m", "arkway.backends.engine.child",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env=child_environment(), start_new_session=True, cwd="/",
-    )  # fmt: skip
-    process = Process(child, folder, EngineClient(socket_path, key))
+    process = await _spawn(key)
+    config = msgspec.structs.replace(config, socket_path=str(process.folder / SOCKET_NAME), api_key=key)
     try:
         async with asyncio.timeout(limit_s):
             await _load(process, config)
@@ -130,6 +128,28 @@ async def launch(config: ChildConfig, limit_s: float) -> Process:
         await _put_down(process)
         raise
     return process
+
+
+async def _spawn(key: str) -> Process:
+    """A child that waits for its configuration. What the system refuses (room, descriptors, memory) is said."""
+    folder: Path | None = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="ark", dir=_runtime_folder()))
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-m", "arkway.backends.engine.child",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env=child_environment(), start_new_session=True, cwd="/",
+        )  # fmt: skip
+    except BaseException as error:
+        if folder is not None:  # empty, and to walk it would take a descriptor, which may be what is short
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        if not isinstance(error, OSError):
+            raise
+        log.warning("the engine process cannot be started: %s", error)
+        reason = error.strerror or "no reason given"
+        raise BackendUnavailable(f"the system refuses to start the engine process ({reason}); try again") from None
+    return Process(child, folder, EngineClient(str(folder / SOCKET_NAME), key))
 
 
 def child_environment() -> dict[str, str]:
@@ -161,9 +181,10 @@ async def _generate_one(client: EngineClient) -> None:
     ids = await client.ids("ok", special=False, start=True)
     completion = client.complete({"prompt": ids, "n_predict": 1, "cache_prompt": False})
     try:
-        async for frame in completion.frames():
-            if frame.stop and frame.tokens_predicted < 1:
-                raise BackendFailed("no token came")
+        async with aclosing(completion.frames()) as frames:
+            async for frame in frames:
+                if frame.stop and frame.tokens_predicted < 1:
+                    raise BackendFailed("no token came")
     finally:
         completion.abandon()
 
@@ -206,7 +227,10 @@ def _runtime_folder() -> str | None:
 
 
 class Supervisor:
-    """Keeps one model served: starts on demand, notices death at once, starts again with growing pauses."""
+    """Keeps one model served: starts on demand, notices death at once, starts again with growing pauses.
+
+    A first start that fails is tried again by the next call; a model that has been served, by itself.
+    """
 
     def __init__(
         self,
@@ -231,14 +255,19 @@ class Supervisor:
         self._failures = 0
         self._in_flight: Counter[bytes] = Counter()
         self._suspects: dict[bytes, int] = {}
-        self._awaited = 0
-        self._last_event_s = time.monotonic()
-        self._stopping = False
+        self._served = False
+        self._stopping: asyncio.Task[None] | None = None
         self.restarts = 0
 
     @property
     def loaded(self) -> bool:
+        """Whether a child runs or a start is under way, the pause before it included."""
         return self._process is not None or self._starting is not None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a child that was told to end may still be there."""
+        return self._stopping is not None
 
     @property
     def ready(self) -> bool:
@@ -260,16 +289,12 @@ class Supervisor:
 
     async def process(self) -> Process:
         """The running child, started if need be. Raises BackendUnavailable with the reason it does not start."""
+        await self._settled()
         if self._process is not None and self._process.alive:
             return self._process
-        if self._keeper is not None and not self._keeper.done() and self._starting is None:
-            await asyncio.wait([self._keeper])
-        if self._starting is None:
-            if self._failure is not None and time.monotonic() < self._failure[0]:
-                raise BackendUnavailable(self._failure[1])
-            self._begin_start(0.0)
-        assert self._starting is not None
-        starting = self._starting
+        if self._failure is not None and time.monotonic() < self._failure[0]:
+            raise BackendUnavailable(self._failure[1])
+        starting = self._starting or self._begin_start(0.0)
         await asyncio.wait([starting])
         if starting.cancelled():
             raise BackendUnavailable("the engine is being stopped")
@@ -288,21 +313,40 @@ class Supervisor:
         return True
 
     async def stop(self) -> None:
-        """Ends the child; the next ``process`` starts a new one."""
-        self._stopping = True
-        try:
-            if self._starting is not None:
-                self._starting.cancel()
-                await asyncio.wait([self._starting])
-            if self._process is not None:
-                await self._process.stop()
-            if self._keeper is not None:
-                self._keeper.cancel()
-                await asyncio.wait([self._keeper])
-        finally:
+        """Ends the child; a ``process`` that is asked for meanwhile waits for that end and then starts a new one."""
+        if self._stopping is None:
+            process, starting, keeper = self._process, self._starting, self._keeper
             self._process = self._starting = self._keeper = None
+            self._served = False
+            self._stopping = asyncio.create_task(self._end(process, starting, keeper))
+        await asyncio.shield(self._stopping)
+
+    async def gone(self) -> None:
+        """Waits for the end of a stop that is under way."""
+        while self._stopping is not None:
+            await asyncio.wait([self._stopping])
+
+    async def _settled(self) -> None:
+        """Waits until neither a stop nor a death is being dealt with."""
+        await self.gone()
+        while self._keeper is not None and not self._keeper.done() and not self.ready and self._starting is None:
+            await asyncio.wait([self._keeper])
+            await self.gone()
+
+    async def _end(
+        self, process: Process | None, starting: asyncio.Task[Process] | None, keeper: asyncio.Task[None] | None
+    ) -> None:
+        """Ends what ``stop`` found. The keeper goes first: it would start the next child."""
+        try:
+            for task in (keeper, starting):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.wait([task])
+            if process is not None:
+                await process.stop()
+        finally:
             self._failures = 0
-            self._stopping = False
+            self._stopping = None
 
     @contextmanager
     def flight(self, fingerprint: bytes) -> Iterator[None]:
@@ -311,57 +355,47 @@ class Supervisor:
             raise Quarantined("this request brought the engine down twice and is refused until the server restarts")
         self._in_flight[fingerprint] += 1
         try:
-            with self.watched():
-                yield
+            yield
         finally:
             self._in_flight[fingerprint] -= 1
             if self._in_flight[fingerprint] <= 0:
                 del self._in_flight[fingerprint]
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Around anything the engine is expected to answer: silence for too long ends the child."""
-        if not self._awaited:
-            self.heard()
-        self._awaited += 1
-        try:
-            yield
-        finally:
-            self._awaited -= 1
-
-    def heard(self) -> None:
-        """An event came from the engine: it does not hang."""
-        self._last_event_s = time.monotonic()
-
-    def _begin_start(self, pause_s: float) -> None:
+    def _begin_start(self, pause_s: float) -> asyncio.Task[Process]:
         self._starting = asyncio.create_task(self._start(pause_s))
-        self._starting.add_done_callback(_retrieved)
+        self._starting.add_done_callback(self._started)
+        return self._starting
 
     async def _start(self, pause_s: float) -> Process:
-        try:
-            await asyncio.sleep(pause_s)
-            process = await launch(self._config(), self._start_limit_s)
-        except ArkwayError as error:
-            self._failures += 1
-            self._failure = (time.monotonic() + self._pause_s(), error.message)
-            raise
-        finally:
-            self._starting = None
+        await asyncio.sleep(pause_s)
+        process = await launch(self._config(), self._start_limit_s)
         self._failure = None
+        self._served = True
         self._process = process
-        self.heard()
         self._keeper = asyncio.create_task(self._keep(process))
         return process
+
+    def _started(self, starting: asyncio.Task[Process]) -> None:
+        """A failed start is told to whoever waits for it. One that ``stop`` has taken over is none of ours."""
+        error = None if starting.cancelled() else starting.exception()
+        if starting is not self._starting:
+            return
+        self._starting = None
+        if error is None:
+            return
+        self._failures += 1
+        pause_s = self._pause_s()
+        reason = error.message if isinstance(error, ArkwayError) else "the engine does not start"
+        self._failure = (time.monotonic() + pause_s, reason)
+        if self._served:
+            self._begin_start(pause_s)
 
     async def _keep(self, process: Process) -> None:
         """Waits for the child's end, killing it when it hangs; then starts the next."""
         while process.alive:
             await asyncio.wait([process.died], timeout=min(1.0, self._hang_limit_s / 4))
-            if self._awaited and time.monotonic() - self._last_event_s > self._hang_limit_s:
+            if process.client.silent_s > self._hang_limit_s:
                 process.kill()
-                self.heard()
-        if self._stopping:
-            return
         self._blame()
         self._process = None
         self._on_death()
@@ -387,9 +421,3 @@ def fingerprint(body: dict[str, Any]) -> bytes:
     """What makes two requests the same work for the engine: token ids and sampling, not the slot."""
     same = {key: value for key, value in body.items() if key not in ("id_slot", "cache_prompt")}
     return hashlib.sha256(msgspec.json.encode(same, order="deterministic")).digest()
-
-
-def _retrieved(task: asyncio.Task[Process]) -> None:
-    """A failed start is told to whoever waits for it; with nobody waiting it is no complaint of the event loop's."""
-    if not task.cancelled():
-        task.exception()

@@ -16,10 +16,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from arkway.backends.engine.client import EngineClient
+from arkway.backends.engine.schema import depth
 from arkway.core.chat import Message
 
 Value = TypeVar("Value")
 
+ARGUMENTS_DEPTH_MAX = 64
+"""Deeper arguments are shown as the text they are: values are walked by recursion."""
 CACHED_PIECES = 512
 CACHED_PIECE_MAX_CHARS = 16_384
 
@@ -176,7 +179,10 @@ def arguments(text: str) -> dict[str, Any]:
     """A call's arguments as an object; text that is none is kept whole under the name ``input``."""
     try:
         value = msgspec.json.decode(text or "{}")
-    except msgspec.DecodeError:
+        msgspec.json.encode(value)
+    except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError):
+        value = text
+    if depth(value, ARGUMENTS_DEPTH_MAX) > ARGUMENTS_DEPTH_MAX:
         value = text
     return value if isinstance(value, dict) else {"input": value}
 

@@ -7,6 +7,7 @@ probabilities are those before any bias.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Any
 
 from arkway.backends.engine.client import Candidate, EngineClient, Position
@@ -15,6 +16,8 @@ from arkway.backends.engine.tokenlog import Entry, Gap, Known, candidates
 from arkway.core.chat import LogprobEntry, TokenLogprob
 
 ASKED = 512
+QUESTIONS_MAX = 64
+"""Positions that are asked again in one answer; the tokens of a gap beyond them share one entry."""
 FORCE = 1000.0
 UNLIKELY = -9999.0
 """What the field shows for a token that is not among the likely ones."""
@@ -29,6 +32,7 @@ class Rescorer:
         self._slot = slot
         self._top = top
         self._letter: int | None = None
+        self._questions = 0
 
     def known(self, entry: Known) -> LogprobEntry:
         self._ids.append(entry.id)
@@ -45,6 +49,9 @@ class Rescorer:
         return tuple(filled)
 
     async def _tokens_of(self, gap: Gap) -> list[LogprobEntry]:
+        self._questions += gap.count
+        if self._questions > QUESTIONS_MAX:
+            return [self._entry(None, gap.octets, [])]
         found = []
         octets = gap.octets
         for left in range(gap.count - 1, -1, -1):
@@ -66,8 +73,9 @@ class Rescorer:
         completion = self._client.complete(body)
         asked = Position(-1, "", UNLIKELY)
         try:
-            async for frame in completion.frames():
-                asked = next(iter(frame.completion_probabilities), asked)
+            async with aclosing(completion.frames()) as frames:
+                async for frame in frames:
+                    asked = next(iter(frame.completion_probabilities), asked)
         finally:
             completion.abandon()
         return asked

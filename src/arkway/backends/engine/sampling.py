@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+import msgspec
 
 from arkway.core.chat import ChatRequest, Sampling
 from arkway.core.errors import ContextTooLong, InvalidField
@@ -10,6 +13,8 @@ from arkway.core.model import ModelCard
 
 TOP_LOGPROBS_MAX = 20
 BAN = -100
+TOKEN_MAX_BYTES = 128
+"""The longest token of the known vocabularies: 128 blanks."""
 SEED_SPAN = 2**32 - 1
 """The engine reads 2³² − 1 as "choose a seed yourself"."""
 
@@ -74,6 +79,33 @@ def answer_limit(request: ChatRequest, card: ModelCard, prompt_tokens: int) -> i
     if wanted > free:
         raise ContextTooLong(prompt_tokens, wanted, card.context_tokens, request.max_tokens_field)
     return wanted
+
+
+def check_size(request: ChatRequest, card: ModelCard) -> None:
+    """Raises ContextTooLong for texts that could not fit whatever their tokens are, before anything counts those."""
+    size = sum(_size(text) for text in _texts(request))
+    tokens = -(-size // TOKEN_MAX_BYTES)
+    if tokens > card.context_tokens:
+        error = ContextTooLong(tokens, max(1, request.max_tokens or 1), card.context_tokens, "messages")
+        error.message = (
+            f"messages and tools hold {size} bytes, which is {tokens} tokens at the very least, "
+            f"but the model's context holds {card.context_tokens}; shorten the messages"
+        )
+        error.args = (error.message,)
+        raise error
+
+
+def _texts(request: ChatRequest) -> Iterator[str]:
+    for message in request.messages:
+        yield message.text()
+        yield from (call.arguments for call in message.tool_calls)
+    for tool in request.tools if request.tool_choice.mode != "none" else ():
+        yield tool.description
+        yield msgspec.json.encode(tool.parameters).decode()
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
 
 
 def _number(name: str, asked: float | None, card: ModelCard) -> float:

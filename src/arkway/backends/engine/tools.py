@@ -17,6 +17,8 @@ from arkway.backends.engine.schema import check_schema
 from arkway.core.chat import ChatRequest, Message, Tool
 from arkway.core.errors import InvalidField
 
+JUDGED_CHARS = 1024
+"""An object whose first name has not ended by then is no call."""
 CALL_KEYS = frozenset({"name", "arguments", "parameters", "type", "id", "function"})
 TOOL_TEXT = """\
 You may call one or more functions to answer. They are described here as JSON:
@@ -127,6 +129,8 @@ class FoundCalls:
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names
         self._held = ""
+        self._object: JsonExtent | None = None
+        self._start = self._read = 0
         self._state: Callable[[], Iterator[str | CallPiece]] = self._at_start
         self.calls = 0
 
@@ -172,18 +176,21 @@ class FoundCalls:
             yield from self._show(opener.end())
 
     def _in_object(self) -> Iterator[str | CallPiece]:
-        start = self._held.index("{")
-        extent = JsonExtent()
-        written = extent.take(self._held[start:])
-        if not extent.complete:
-            if not self._may_be_call(self._held[start:]):
+        if self._object is None:
+            self._object, self._start = JsonExtent(), self._held.index("{")
+            self._read = self._start
+        self._read += len(self._object.take(self._held[self._read :]))
+        start, stop = self._start, self._read
+        if not self._object.complete:
+            if not self._may_be_call(self._held[start : start + JUDGED_CHARS + 1]):
                 yield from self._show(len(self._held))
             return
-        call = _call(written, self._names)
+        call = _call(self._held[start:stop], self._names)
         if call is None:
-            yield from self._show(start + len(written))
+            yield from self._show(stop)
             return
-        self._held = self._held[start + len(written) :]
+        self._object = None
+        self._held = self._held[stop:]
         self._state = self._after_call
         yield CallPiece(self.calls, call[1], call[0])
         self.calls += 1
@@ -199,13 +206,17 @@ class FoundCalls:
         yield from ()
 
     def _show(self, count: int) -> Iterator[str | CallPiece]:
+        self._object = None
         self._state = self._in_text
         shown, self._held = self._held[:count], self._held[count:]
         if shown:
             yield shown
 
     def _may_be_call(self, text: str) -> bool:
+        """Judged by the beginning, so that a token costs the same however long the object has become."""
         key = _FIRST_KEY.match(text)
+        if key is None and len(text) > JUDGED_CHARS:
+            return False
         if key is not None and key[1] not in CALL_KEYS:
             return False
         name = _NAME.match(text)
@@ -262,16 +273,23 @@ def _call(text: str, names: frozenset[str]) -> tuple[str, str] | None:
     """Name and arguments of a declared tool's call, or None."""
     try:
         written = msgspec.json.decode(text, type=_Written)
-    except msgspec.MsgspecError:
+        written = written.function or written
+        raw = bytes(written.arguments) or bytes(written.parameters) or b"{}"
+        arguments = msgspec.json.decode(raw, type=str) if raw.startswith(b'"') else raw.decode()
+    except (msgspec.MsgspecError, RecursionError, ValueError):
         return None
-    written = written.function or written
-    raw = bytes(written.arguments) or bytes(written.parameters) or b"{}"
-    if written.name not in names:
+    if written.name not in names or raw[:1] not in (b"{", b'"'):
         return None
-    value = msgspec.json.decode(raw)
-    if isinstance(value, str):
-        return (written.name, value)
-    return (written.name, raw.decode()) if isinstance(value, dict) else None
+    return (written.name, arguments)
+
+
+def whole_json(text: str) -> bool:
+    """Whether the text is one JSON value and nothing else; values are not built, so any number will do."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return False
+    return True
 
 
 def _call_schema(tool: Tool, place: str) -> dict[str, Any]:
