@@ -52,7 +52,7 @@ class Plan(msgspec.Struct, frozen=True):
     streams: tuple[int, ...]
 
 
-FULL = Plan(rounds=4, answer_tokens=128, sentences=24, streams=STREAMS)
+FULL = Plan(rounds=3, answer_tokens=64, sentences=8, streams=STREAMS)
 QUICK = Plan(rounds=1, answer_tokens=24, sentences=6, streams=(1, 4))
 
 
