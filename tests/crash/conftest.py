@@ -64,7 +64,8 @@ class Witness:
         for column in ("attempt_id", "request_id"):
             verdict.duplicate += [name for name, times in Counter(row[column] for row in found).items() if times > 1]
         by_name = {row["attempt_id"]: row for row in found}
-        verdict.unknown = [name for name in by_name if name not in self.heard]
+        # A call that died between its reserve and its first token was never heard of, and must have cost nothing.
+        verdict.unknown = [name for name, row in by_name.items() if name not in self.heard and _costs(row)]
         for name, call in self.heard.items():
             self._judge_one(name, call, by_name.get(name), verdict)
         return verdict
@@ -87,6 +88,10 @@ class Witness:
         verdict.most_under_billed = max(verdict.most_under_billed, under)
         if under > UNDER_BILLED_MAX_TOKENS or (billed[2] and billed[1] != call.prompt):
             verdict.under_billed.append(name)
+
+
+def _costs(row: Mapping[str, Any]) -> bool:
+    return bool(row["prompt_tokens"] or row["completion_tokens"] or row["outcome"] != "interrupted")
 
 
 @pytest.fixture
