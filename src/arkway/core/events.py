@@ -6,8 +6,6 @@ at the end. Every delta carries the completion tokens spent so far, so that a st
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from arkway.core.chat import ChatReply, Choice, FinishReason, LogprobEntry, ToolCall, Usage
@@ -136,11 +134,3 @@ class Fold:
         if index not in self._open:
             self._open[index] = _OpenChoice()
         return self._open[index]
-
-
-def folded(events: Iterable[Event], usage: Usage, *, logprobs: bool = False) -> ChatReply:
-    """The reply a complete list of events adds up to."""
-    fold = Fold()
-    for event in events:
-        fold.add(event)
-    return fold.reply(usage, logprobs=logprobs)

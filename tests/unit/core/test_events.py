@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from arkway.core.chat import Choice, ToolCall, Usage
-from arkway.core.events import Completeness, Delta, Event, Finished, Progress, ToolDelta, UsageReport, folded
+from collections.abc import Iterable
+
+from arkway.core.chat import ChatReply, Choice, ToolCall, Usage
+from arkway.core.events import Completeness, Delta, Event, Finished, Fold, Progress, ToolDelta, UsageReport
+
+
+def folded(events: Iterable[Event], usage: Usage, *, logprobs: bool = False) -> ChatReply:
+    fold = Fold()
+    for event in events:
+        fold.add(event)
+    return fold.reply(usage, logprobs=logprobs)
 
 
 def complete(*events: Event) -> bool:
