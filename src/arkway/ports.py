@@ -7,8 +7,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from arkway.core.caller import Call, Caller
+from arkway.core.caller import AccessKey, Call, Caller
 from arkway.core.chat import ChatReply, ChatRequest, ReplyTag, Usage
+from arkway.core.classification import ClassifyReply, ClassifyRequest
 from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
 from arkway.core.errors import ArkwayError
 from arkway.core.events import Event
@@ -36,11 +37,36 @@ class Tokenizer(Protocol):
     async def tokenize(self, deployment: Deployment, request: TokenizeRequest, call: Call) -> tuple[Tokenized, ...]: ...
 
 
+class Classifier(Protocol):
+    """Chooses among labels."""
+
+    async def classify(self, deployment: Deployment, request: ClassifyRequest, call: Call) -> ClassifyReply: ...
+
+
+class Alias(msgspec.Struct, frozen=True):
+    """A name callers may use for a model, such as a retired product's; ``model_version`` empty = its default one."""
+
+    name: str
+    model_name: str
+    model_version: str
+
+
 class Directory(Protocol):
-    """Read-only view of keys and endpoints, held in this process: no method waits."""
+    """Read-only view of keys, endpoints and aliases, held in this process: no method waits."""
 
     def caller(self, secret: str, now_s: int) -> Caller | None:
         """Whose API key this is; None for unknown, revoked and expired alike."""
+
+    def access_key(self, access_key_id: str, now_s: int) -> AccessKey | None:
+        """The access key pair of this id; None for unknown, revoked and expired alike."""
+
+    def used(self, access_key_id: str, now_s: int) -> None:
+        """A signature by this access key was right. (An API key is used by being found.)"""
+
+    def alias(self, name: str) -> Alias | None:
+        """Names of aliases are told apart without regard to case."""
+
+    def aliases(self) -> tuple[Alias, ...]: ...
 
     def endpoint(self, endpoint_id: str) -> Endpoint | None: ...
 
@@ -91,8 +117,11 @@ class Ledger(Protocol):
         """The end, written before the caller sees the end."""
 
 
+Adjustment = Literal["ignored", "clamped"]
+
+
 class CallRecord(msgspec.Struct, frozen=True):
-    """One finished HTTP call, for observers (metrics, access log)."""
+    """One finished HTTP call, for observers (metrics, access log). ``adjusted``: fields without (full) effect."""
 
     request_id: str
     dialect: str
@@ -107,6 +136,7 @@ class CallRecord(msgspec.Struct, frozen=True):
     duration_s: float
     stream: bool
     key_id: str = ""
+    adjusted: tuple[tuple[str, Adjustment], ...] = ()
 
 
 class Observer(Protocol):
@@ -133,10 +163,48 @@ class StreamEncoder(Protocol):
         """Finish reasons, usage if asked for, and the end."""
 
 
+class Channel(Protocol):
+    """One caller's end-to-end encryption of message texts, for one call."""
+
+    def open(self, text: str) -> str:
+        """Base64 of ciphertext to clear text. Raises InvalidField."""
+        ...
+
+    def seal(self, text: str) -> str: ...
+
+
+class Sealing(Protocol):
+    """Message encryption (protocol §4.7). ``certificate`` is PEM with the server's P-256 public key."""
+
+    certificate: str
+
+    def channel(self, crypto_token: str) -> Channel:
+        """The channel that the caller's half of the exchange opens. Raises InvalidField."""
+        ...
+
+
+class CertRequest(msgspec.Struct, frozen=True):
+    """For which model or endpoint a certificate is wanted."""
+
+    asked: str
+    asked_version: str = ""
+
+
 class Dialect(Protocol):
-    """One generation's wire: a pure translator between bytes and the canonical middle."""
+    """One generation's wire: a pure translator between bytes and the canonical middle.
+
+    ``deaf_to_status``: this client takes no notice of the HTTP status of an answer it wants streamed, so that an error
+    has to be a frame as well; `wants_stream` then tells from a body that may be broken.
+    """
 
     name: str
+    deaf_to_status: bool
+
+    def suited(self, raw: RawRequest) -> Dialect:
+        """This dialect as the client of this request needs it (protocol §2.1)."""
+        ...
+
+    def wants_stream(self, body: bytes) -> bool: ...
 
     def decode_chat(self, raw: RawRequest, body: bytes) -> ChatRequest: ...
 
@@ -148,12 +216,40 @@ class Dialect(Protocol):
 
     def encode_embed(self, reply: EmbedReply, request: EmbedRequest, tag: ReplyTag) -> bytes: ...
 
+    def encode_error(self, error: ArkwayError, request_id: str, *, stream: bool = False) -> ErrorReply:
+        """``stream``: the answer was to be a stream."""
+        ...
+
+
+class Tokenizing(Protocol):
+    """A dialect that has tokenization."""
+
     def decode_tokenize(self, raw: RawRequest, body: bytes) -> TokenizeRequest: ...
 
     def encode_tokenize(self, reply: tuple[Tokenized, ...], request: TokenizeRequest, tag: ReplyTag) -> bytes: ...
+
+
+class Listing(Protocol):
+    """A dialect that lists models."""
 
     def encode_models(self, deployments: tuple[Deployment, ...], name: str = "") -> bytes:
         """The list, or the one called ``name``. Raises EndpointNotFound."""
         ...
 
-    def encode_error(self, error: ArkwayError, request_id: str) -> ErrorReply: ...
+
+class Classifying(Protocol):
+    """A dialect that has classification."""
+
+    def decode_classify(self, raw: RawRequest, body: bytes) -> ClassifyRequest: ...
+
+    def encode_classify(self, reply: ClassifyReply, request: ClassifyRequest, tag: ReplyTag) -> bytes: ...
+
+
+class Certifying(Protocol):
+    """A dialect that hands out the certificate of message encryption."""
+
+    def decode_cert(self, raw: RawRequest, body: bytes) -> CertRequest:
+        """Raises RouteNotFound where message encryption is off."""
+        ...
+
+    def encode_cert(self, deployment: Deployment, request: CertRequest, tag: ReplyTag) -> bytes: ...

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Literal
 
 from arkway.core import errors as e
 from arkway.core.chat import LogprobEntry, TokenLogprob, Usage
 from arkway.core.events import Delta, Event, Finished, Progress, ToolDelta, UsageReport
+
+
+class Reversing:
+    """Implements `arkway.ports.Channel`: base64 of the text backwards, so that golden files can be read."""
+
+    def open(self, text: str) -> str:
+        if not text.isascii() or len(text) % 4:
+            raise e.InvalidField("this is not base64")
+        return base64.b64decode(text).decode()[::-1]
+
+    def seal(self, text: str) -> str:
+        return base64.b64encode(text[::-1].encode()).decode()
+
+
+class ReversingSealing:
+    """Implements `arkway.ports.Sealing`."""
+
+    certificate = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
+
+    def channel(self, crypto_token: str) -> Reversing:
+        if crypto_token != "token":
+            raise e.InvalidField("this is not a token", "crypto_token")
+        return Reversing()
+
 
 Step = Event | e.ArkwayError | Literal["heartbeat"]
 
@@ -93,7 +118,11 @@ ERRORS: tuple[e.ArkwayError, ...] = (
     e.InvalidField("expected a number from 0 to 2, got 3", "temperature"),
     e.UnsupportedInput("`scripted-chat-1` takes text only, not images", "messages[0].content"),
     e.ContextTooLong(9000, 100, 8192),
-    e.Unauthenticated(),
+    e.NoCredentials(),
+    e.MalformedCredentials("the header `Authorization` cannot be read"),
+    e.UnknownCredentials(),
+    e.SignatureMismatch("the signature is not the one of this request"),
+    e.SignatureExpired("the request was signed 1000 seconds ago; 900 are allowed"),
     e.Forbidden("this API key is not allowed to use the endpoint `ep-1`"),
     e.EndpointNotFound("ep-2", near=("ep-1",)),
     e.EndpointStopped("ep-1"),

@@ -21,3 +21,18 @@ class Call(msgspec.Struct, frozen=True):
     account: str = ""
     project: str = ""
     key_id: str = ""
+
+
+class AccessKey(msgspec.Struct, frozen=True):
+    """An access key pair as a signature is checked with it: whose it is, and the secret in clear.
+
+    ``session_token`` empty = a permanent pair; else every request has to carry this very token, signed.
+    """
+
+    id: str
+    secret: bytes
+    caller: Caller
+    session_token: str = ""
+
+    def __repr__(self) -> str:
+        return f"AccessKey({self.id!r})"

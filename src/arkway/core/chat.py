@@ -96,10 +96,15 @@ class Sampling(msgspec.Struct, frozen=True):
 class ChatRequest(msgspec.Struct, frozen=True):
     """A chat call in canonical form.
 
-    ``asked`` is the model or endpoint as the caller named it. ``max_tokens`` is None when the caller set none;
-    ``max_tokens_field`` is the wire name to blame when it is too large. ``top_logprobs`` counts candidates beside
-    the chosen token. ``wants_usage`` and ``wants_running_usage`` concern streams only. ``ignored`` lists wire fields
-    that were accepted and have no effect.
+    ``asked`` is the model or endpoint as the caller named it, ``asked_version`` the model version ("" = its default
+    one). ``max_tokens`` is None when the caller set none; ``max_tokens_field`` is the wire name to blame when it is too
+    large, ``parameter_prefix`` what stands before a sampling parameter's name in its path on the wire. ``top_logprobs``
+    counts candidates beside the chosen token. ``wants_usage`` and ``wants_running_usage`` concern streams only.
+    ``ignored`` lists wire fields that were accepted and have no effect, ``clamped`` those that took effect with a value
+    nearer to what is possible.
+    ``crypto_token`` is the caller's half of message encryption; the texts here are in clear. ``client_request_id`` is
+    the id the caller gave the call in its body. ``clamp_max_tokens``: a limit above the model's own is to be lowered
+    to it and reported in ``clamped``, not refused.
     """
 
     asked: str
@@ -119,6 +124,12 @@ class ChatRequest(msgspec.Struct, frozen=True):
     response_format: ResponseFormat = ResponseFormat()
     user: str = ""
     ignored: tuple[str, ...] = ()
+    clamped: tuple[str, ...] = ()
+    asked_version: str = ""
+    crypto_token: str = ""
+    client_request_id: str = ""
+    clamp_max_tokens: bool = False
+    parameter_prefix: str = ""
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ class EmbedRequest(msgspec.Struct, frozen=True):
     dimensions: int | None = None
     user: str = ""
     ignored: tuple[str, ...] = ()
+    asked_version: str = ""
 
 
 class EmbedReply(msgspec.Struct, frozen=True):
@@ -33,6 +34,7 @@ class TokenizeRequest(msgspec.Struct, frozen=True):
     asked: str
     texts: tuple[str, ...]
     ignored: tuple[str, ...] = ()
+    asked_version: str = ""
 
 
 class Tokenized(msgspec.Struct, frozen=True):

@@ -9,7 +9,12 @@
     │   │   ├── InvalidField        a field is out of its type, range or form
     │   │   ├── UnsupportedInput    the model cannot take this kind of input
     │   │   └── ContextTooLong      prompt and answer do not fit the model's context
-    │   ├── Unauthenticated         no credentials, or credentials that are not ours
+    │   ├── Unauthenticated         who calls is not proven
+    │   │   ├── NoCredentials       nothing was sent
+    │   │   ├── MalformedCredentials  what was sent cannot be read, or is not for this service
+    │   │   ├── UnknownCredentials  an API key or access key that does not exist, was revoked or has expired
+    │   │   ├── SignatureMismatch   a signature that is not the one of this request
+    │   │   └── SignatureExpired    a signature made too long ago, or in the future
     │   ├── Forbidden               known caller, not allowed to
     │   ├── EndpointNotFound        no such endpoint or model (for this caller)
     │   ├── EndpointStopped         it exists and is switched off
@@ -92,15 +97,33 @@ class ContextTooLong(BadRequest):
 
 
 class Unauthenticated(CallerError):
-    """No credentials (``missing``), or credentials that are unknown, revoked or expired (one answer for all three)."""
+    """Who calls is not proven."""
 
-    def __init__(self, *, missing: bool = False) -> None:
-        super().__init__(
-            "no API key was sent; send the header `Authorization: Bearer <API key>`"
-            if missing
-            else "the API key does not exist, was revoked or has expired"
-        )
-        self.missing = missing
+
+class NoCredentials(Unauthenticated):
+    """Nothing was sent that could prove it; the message says what this route takes."""
+
+    def __init__(self, wanted: str = "send the header `Authorization: Bearer <API key>`") -> None:
+        super().__init__(f"no credentials were sent; {wanted}")
+
+
+class MalformedCredentials(Unauthenticated):
+    """The credentials cannot be read, or are made for another service, region or scheme; the message says which."""
+
+
+class UnknownCredentials(Unauthenticated):
+    """Unknown, revoked and expired keys get one and the same answer; ``what`` is ``API key`` or ``access key``."""
+
+    def __init__(self, what: str = "API key") -> None:
+        super().__init__(f"the {what} does not exist, was revoked or has expired")
+
+
+class SignatureMismatch(Unauthenticated):
+    """The signature is not the one of this request under this key. Never tells what it should have been."""
+
+
+class SignatureExpired(Unauthenticated):
+    """The signature's date is outside the window; the message gives both clocks."""
 
 
 class Forbidden(CallerError):
@@ -135,6 +158,7 @@ class UnsupportedModel(CallerError):
 
     def __init__(self, asked: str, operation: str) -> None:
         super().__init__(f"the model behind `{asked}` does not support {operation}")
+        self.operation = operation
 
 
 class RouteNotFound(CallerError):

@@ -7,12 +7,16 @@ from typing import Protocol
 
 import msgspec
 
+Tap = Callable[[bytes], object]
+
 
 class RawRequest(msgspec.Struct, frozen=True):
     """Method, path and headers (names lower-case), before any meaning.
 
-    The clock is read once: ``now_ms`` is epoch milliseconds at arrival. ``receive(limit_bytes)`` reads the whole
-    body, raising TooLarge past the limit and RequestTimeout when it comes too slowly.
+    ``headers`` joins what was sent twice; ``fields`` are the header fields as they came, in order, for signatures, as
+    is ``raw_path``, still percent-encoded. The clock is read once: ``now_ms`` is epoch milliseconds at arrival.
+    ``receive(limit_bytes, tap)`` reads the whole body, raising TooLarge past the limit and RequestTimeout when it comes
+    too slowly; every piece is shown to ``tap`` as it arrives.
     """
 
     method: str
@@ -21,8 +25,10 @@ class RawRequest(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
     request_id: str
     now_ms: int
-    receive: Callable[[int], Awaitable[bytes]]
+    receive: Callable[[int, Tap | None], Awaitable[bytes]]
     peer: str = ""
+    raw_path: str = ""
+    fields: tuple[tuple[bytes, bytes], ...] = ()
 
     def header(self, name: str) -> str:
         """The header's value, or the empty string."""

@@ -1,1 +1,1 @@
-"""Pure codecs that both ends need: JSON, server-sent events, field tables, the OpenAI-like shape."""
+"""Pure codecs that both ends need: JSON, server-sent events, field tables, the OpenAI-like and the MaaS shape."""

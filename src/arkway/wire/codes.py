@@ -22,11 +22,12 @@ FINAL = (CallerError, QuotaExhausted, Misconfigured)
 
 
 class Code(msgspec.Struct, frozen=True):
-    """How one class of error looks in one dialect: HTTP status, code and type."""
+    """How one class of error looks in one dialect: HTTP status, code, and its type or number where it has one."""
 
     status: int
     code: str
-    type: str
+    type: str = ""
+    number: int = 0
 
 
 def code_of(codes: Mapping[type[ArkwayError], Code], error: ArkwayError) -> Code:

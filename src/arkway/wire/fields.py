@@ -7,9 +7,10 @@ fields silently. Null equals absent everywhere: the Python Ark SDK sends every u
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from arkway.core.errors import InvalidField, MissingField
 
@@ -19,6 +20,7 @@ Kind = Literal[
 Effect = Literal["honoured", "ignored", "refused"]
 
 INTEGER_MAX = 2**63 - 1
+_QUOTED_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})", re.ASCII)
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -34,12 +36,42 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Strict:
+    """What the vendor's document allows where a field otherwise takes what its real callers send (protocol §11a).
+
+    The range is inclusive, but for ``low`` itself where ``above_low``; ``choices`` empty = the field's own.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    above_low: bool = False
+    choices: tuple[str, ...] = ()
+
+    def range_text(self) -> str:
+        """The range in words."""
+        if not self.above_low:
+            return _range_text(self.low, self.high)
+        return f"a number above {self.low:g}" + (f" and at most {self.high:g}" if self.high is not None else "")
+
+    def holds(self, value: float) -> bool:
+        """Whether the number is inside."""
+        if self.low is not None and (value < self.low or (self.above_low and value == self.low)):
+            return False
+        return self.high is None or value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One field: its name on the wire, JSON type, inclusive range, limits, and what it does here.
 
     ``honoured`` fields are read; ``ignored`` ones are accepted without effect and reported as such; ``refused`` ones
     are an error wherever they appear, because accepting them would be unsafe. ``plain`` strings are names, which go
     into databases and C strings: no NUL.
+
+    The rest is for clients that cannot say it otherwise. ``quoted``: an integer may come as a string of digits.
+    ``zero_is_unset``: 0 equals absent. ``clamps``: what is above ``high`` counts as ``high`` and is reported.
+    ``else_ignored``: a value of another type is ignored rather than refused. In strict mode the range is that of
+    ``strict``, no zero is special and nothing is clamped.
     """
 
     name: str
@@ -54,6 +86,11 @@ class Field:
     plain: bool = False
     default: str = ""
     effect: Effect = "honoured"
+    strict: Strict | None = None
+    quoted: bool = False
+    zero_is_unset: bool = False
+    clamps: bool = False
+    else_ignored: bool = False
 
     def check(self, value: Any, path: str) -> None:
         """Raises InvalidField when the value is not of this field's type, range or size."""
@@ -85,15 +122,79 @@ class Field:
         if self.max_bytes is not None and len(value) * 4 > self.max_bytes and len(value.encode()) > self.max_bytes:
             raise InvalidField(f"at most {self.max_bytes} bytes are taken, got {len(value.encode())}", path)
 
+    def check_strictly(self, value: Any, path: str) -> None:
+        """As `check`, within what strict mode allows."""
+        if self.strict is not None:
+            self._check_type(value, path)
+            self._check_strict_bounds(self.strict, value, path)
+        self.check(value, path)
+
+    def _check_strict_bounds(self, strict: Strict, value: Any, path: str) -> None:
+        if isinstance(value, int | float) and not strict.holds(value):
+            raise InvalidField(f"expected {strict.range_text()} in strict mode, got {value}", path)
+        if strict.choices and value not in strict.choices:
+            known = " or ".join(f"`{choice}`" for choice in strict.choices)
+            raise InvalidField(f"expected {known} in strict mode, got `{value[:64]}`", path)
+
+    def unquoted(self, value: Any) -> Any:
+        """The integer that a string of digits means, where this field takes such strings; else the value itself."""
+        if self.quoted and isinstance(value, str) and _QUOTED_INTEGER.fullmatch(value):
+            return int(value)
+        return value
+
+    def fits(self, value: Any) -> bool:
+        """Whether the value has the field's JSON type."""
+        return isinstance(value, _TYPES[self.kind])
+
+    def is_number(self, value: Any) -> bool:
+        """Whether the value is a number of the field's JSON type."""
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.fits(value)
+
     def range_text(self) -> str:
         """The range in words, for messages and documentation; empty when there is none."""
         if self.low is None and self.high is None:
             return "a 64-bit number" if self.kind in ("integer", "number") else ""
-        if self.high is None:
-            return f"at least {self.low:g}"
-        if self.low is None:
-            return f"at most {self.high:g}"
-        return f"exactly {self.low:g}" if self.low == self.high else f"a number from {self.low:g} to {self.high:g}"
+        return _range_text(self.low, self.high)
+
+    def behaviour(self, *, strict: bool) -> str:
+        """What the field does in one of the two modes, in words."""
+        if self.effect != "honoured":
+            return self.effect
+        if strict:
+            return ", ".join(self._strict_words())
+        return ", ".join(self._words())
+
+    def _words(self) -> Iterator[str]:
+        if self.required:
+            yield "required"
+        if self.low is not None or self.high is not None:
+            yield self.range_text()
+        if self.choices:
+            yield " or ".join(self.choices)
+        if self.quoted:
+            yield "digits in a string too"
+        if self.zero_is_unset:
+            yield "0 is unset"
+        if self.clamps:
+            yield f"more counts as {self.high:g}"
+        if self.else_ignored:
+            yield "any other type is ignored"
+
+    def _strict_words(self) -> Iterator[str]:
+        if self.required:
+            yield "required"
+        low, high = self.low, self.high
+        if self.strict is not None and (self.strict.low is not None or self.strict.high is not None):
+            yield self.strict.range_text()
+        elif low is not None or high is not None:
+            yield self.range_text()
+        choices = (self.strict.choices if self.strict is not None else ()) or self.choices
+        if choices:
+            yield " or ".join(choices)
+        if self.quoted:
+            yield "digits in a string too"
+        if self.else_ignored:
+            yield "any other type is ignored"
 
 
 Table = Mapping[str, Field]
@@ -104,28 +205,66 @@ def table(*fields: Field) -> Table:
     return {field.name: field for field in fields}
 
 
+class Reading(NamedTuple):
+    """A body as read: its honoured values, and the wire paths of what had no effect or a nearer one."""
+
+    values: dict[str, Any]
+    ignored: tuple[str, ...]
+    clamped: tuple[str, ...]
+
+
 def read(fields: Table, body: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], tuple[str, ...]]:
     """The body's honoured values (nulls left out), and the names that were accepted without effect.
 
     Raises MissingField and InvalidField naming the wire path.
     """
+    values, ignored, _ = read_in_mode(fields, body, prefix)
+    return values, ignored
+
+
+def read_in_mode(fields: Table, body: Mapping[str, Any], prefix: str = "", *, strict: bool = False) -> Reading:
+    """As `read`, in one of the two modes, with what was clamped."""
     values: dict[str, Any] = {}
     ignored: list[str] = []
-    for name, value in body.items():
-        field = fields.get(name)
-        if value is None:
+    clamped: list[str] = []
+    for name, given in body.items():
+        field, path = fields.get(name), prefix + name
+        if given is None:
             continue
-        if field is None or field.effect == "ignored":
+        if field is None or field.effect == "ignored" or (field.else_ignored and not field.fits(given)):
             ignored.append(prefix + name[:64])
             continue
         if field.effect == "refused":
-            raise InvalidField("this field is not taken here, for safety; leave it out", prefix + name)
-        field.check(value, prefix + name)
+            raise InvalidField("this field is not taken here, for safety; leave it out", path)
+        value = field.unquoted(given)
+        if strict:
+            field.check_strictly(value, path)
+        elif field.zero_is_unset and field.is_number(value) and value == 0:
+            continue
+        elif field.clamps and field.high is not None and field.is_number(value) and value > field.high:
+            value = type(value)(field.high)
+            clamped.append(path)
+        else:
+            field.check(value, path)
         values[name] = value
     for field in fields.values():
         if field.required and field.name not in values:
             raise MissingField(prefix + field.name)
-    return values, tuple(ignored)
+    return Reading(values, tuple(ignored), tuple(clamped))
+
+
+def mode_rows(fields: Table, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """For documentation: name, type, and what the field does in compat and in strict mode."""
+    for field in fields.values():
+        yield prefix + field.name, field.kind, field.behaviour(strict=False), field.behaviour(strict=True)
+
+
+def _range_text(low: float | None, high: float | None) -> str:
+    if high is None:
+        return f"at least {low:g}"
+    if low is None:
+        return f"at most {high:g}"
+    return f"exactly {low:g}" if low == high else f"a number from {low:g} to {high:g}"
 
 
 def json_type(value: Any) -> str:

@@ -6,6 +6,7 @@ values are bounded here, before they cost anything.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ from arkway.core.errors import BadRequest
 DEPTH_MAX = 64
 VALUES_MAX = 200_000
 
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -43,6 +45,18 @@ def dumps(value: Any) -> bytes:
         return orjson.dumps(value)
     except TypeError:
         return orjson.dumps(_mended(value))
+
+
+def escaped(text: bytes) -> bytes:
+    """JSON in UTF-8 as JSON in ASCII: every other character, which can only stand in a string, as its escapes."""
+    if text.isascii():
+        return text
+    return _NOT_ASCII.sub(_escapes, text.decode()).encode()
+
+
+def _escapes(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
 def refuse_bombs(data: bytes) -> None:

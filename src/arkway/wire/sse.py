@@ -9,12 +9,20 @@ from __future__ import annotations
 from arkway.core.errors import BackendFailed
 
 SPACED_DONE = b"data: [DONE]\n\n"
+TIGHT_DONE = b"data:[DONE]\n\n"
+PING = b": ping\n\n"
+"""A comment: safe for the clients of the tight framing, and for no others (protocol §0 rule 3)."""
 LINE_MAX_BYTES = 1 << 20
 
 
 def spaced(payload: bytes) -> bytes:
     """One frame in the v3 framing."""
     return b"data: " + payload + b"\n\n"
+
+
+def tight(payload: bytes) -> bytes:
+    """One frame in the framing of MaaS v1, v2 and Bot API V2: no space."""
+    return b"data:" + payload + b"\n\n"
 
 
 class Reader:

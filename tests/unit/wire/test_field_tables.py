@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from arkway.core.errors import BadRequest, InvalidField, MissingField
-from arkway.core.raw import RawRequest
+from arkway.core.raw import RawRequest, Tap
 from arkway.dialects.openai import OpenAI
 from arkway.dialects.openai import fields as openai_fields
 from arkway.dialects.v3 import ArkV3
@@ -20,7 +20,7 @@ from arkway.wire.openai_shape import request as shape
 Decode = Callable[[RawRequest, bytes], Any]
 
 
-async def _no_body(limit_bytes: int) -> bytes:
+async def _no_body(limit_bytes: int, tap: Tap | None) -> bytes:
     return b""
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from arkway.core.chat import ChatReply, ChatRequest, ReplyTag
-from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
-from arkway.core.errors import ArkwayError, EndpointNotFound, RouteNotFound
+from arkway.core.embedding import EmbedReply, EmbedRequest
+from arkway.core.errors import ArkwayError, EndpointNotFound
 from arkway.core.model import Deployment
 from arkway.core.raw import ErrorReply, RawRequest
 from arkway.dialects.openai import errors, fields
@@ -20,9 +20,16 @@ STYLE = ChunkStyle(role_everywhere=False, usage_always=False, nulls=True)
 
 
 class OpenAI:
-    """Implements `arkway.ports.Dialect`."""
+    """Implements `arkway.ports.Dialect` and Listing."""
 
     name = "openai"
+    deaf_to_status = False
+
+    def suited(self, raw: RawRequest) -> Self:
+        return self
+
+    def wants_stream(self, body: bytes) -> bool:
+        return False
 
     def decode_chat(self, raw: RawRequest, body: bytes) -> ChatRequest:
         return chat_request(fields.CHAT, json.load_object(body))
@@ -39,12 +46,6 @@ class OpenAI:
     def encode_embed(self, reply: EmbedReply, request: EmbedRequest, tag: ReplyTag) -> bytes:
         return json.dumps(shape.embeddings(reply, request, tag))
 
-    def decode_tokenize(self, raw: RawRequest, body: bytes) -> TokenizeRequest:
-        raise RouteNotFound(raw.path)
-
-    def encode_tokenize(self, reply: tuple[Tokenized, ...], request: TokenizeRequest, tag: ReplyTag) -> bytes:
-        raise RouteNotFound("/v1/tokenization")
-
     def encode_models(self, deployments: tuple[Deployment, ...], name: str = "") -> bytes:
         data = _models(deployments)
         if not name:
@@ -53,7 +54,7 @@ class OpenAI:
             raise EndpointNotFound(name)
         return json.dumps(data[name])
 
-    def encode_error(self, error: ArkwayError, request_id: str) -> ErrorReply:
+    def encode_error(self, error: ArkwayError, request_id: str, *, stream: bool = False) -> ErrorReply:
         return errors.reply(error)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Self
 
 from arkway.core.chat import ChatReply, ChatRequest, ReplyTag
 from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
@@ -21,9 +22,16 @@ STYLE = ChunkStyle(role_everywhere=True, usage_always=True, nulls=False)
 
 
 class ArkV3:
-    """Implements `arkway.ports.Dialect`."""
+    """Implements `arkway.ports.Dialect`, Tokenizing and Listing."""
 
     name = "v3"
+    deaf_to_status = False
+
+    def suited(self, raw: RawRequest) -> Self:
+        return self
+
+    def wants_stream(self, body: bytes) -> bool:
+        return False
 
     def decode_chat(self, raw: RawRequest, body: bytes) -> ChatRequest:
         return chat_request(fields.CHAT, json.load_object(body))
@@ -71,5 +79,5 @@ class ArkV3:
         ]
         return json.dumps({"data": data, "object": "list"})
 
-    def encode_error(self, error: ArkwayError, request_id: str) -> ErrorReply:
+    def encode_error(self, error: ArkwayError, request_id: str, *, stream: bool = False) -> ErrorReply:
         return errors.reply(error, request_id)

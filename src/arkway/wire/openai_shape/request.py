@@ -9,36 +9,50 @@ from typing import Any, Literal, cast
 
 from arkway.core.chat import (
     ChatRequest,
-    ImagePart,
     Message,
-    Part,
     ResponseFormat,
     Role,
     Sampling,
-    TextPart,
     Tool,
-    ToolCall,
     ToolChoice,
 )
 from arkway.core.embedding import EmbedRequest
-from arkway.core.errors import BadRequest, InvalidField, MissingField, UnsupportedInput
-from arkway.wire import json
-from arkway.wire.fields import Field, Table, json_type, read, table
+from arkway.core.errors import InvalidField, MissingField
+from arkway.wire.fields import Field, Table, read, table
+from arkway.wire.limits import (
+    EMBED_INPUT_MAX_BYTES,
+    EMBED_INPUTS_MAX,
+    LOGIT_BIAS_MAX,
+    MESSAGES_MAX,
+    MODEL_MAX_BYTES,
+    NAME_MAX_BYTES,
+    STOP_MAX,
+    TOOL_CALLS_MAX,
+    TOOLS_MAX,
+)
+from arkway.wire.messages import (
+    an_object,
+    functions,
+    image_by_url,
+    logit_biases,
+    parts,
+    shown,
+    stops,
+    texts,
+    tool_calls,
+    tools,
+)
 
-MESSAGES_MAX = 2048
-PARTS_MAX = 256
-STOP_MAX = 4
-STOP_MAX_BYTES = 256
-LOGIT_BIAS_MAX = 1024
-TOOLS_MAX = 128
-TOOL_MAX_BYTES = 64 * 1024
-TOOL_CALLS_MAX = 128
-NAME_MAX_BYTES = 256
-MODEL_MAX_BYTES = 256
-EMBED_INPUTS_MAX = 256
-EMBED_INPUT_MAX_BYTES = 64 * 1024
-EMBED_TOTAL_MAX_BYTES = 1024 * 1024
-TOKEN_ID_MAX = 2**31 - 1
+__all__ = [
+    "CHAT_FIELDS",
+    "EMBED_FIELDS",
+    "EMBED_INPUT_MAX_BYTES",
+    "MODEL_MAX_BYTES",
+    "NAME_MAX_BYTES",
+    "chat_request",
+    "embed_request",
+    "texts",
+]
 
 CHAT_FIELDS = (
     Field(
@@ -114,28 +128,6 @@ _MESSAGE = table(
     Field("tool_call_id", "string", "which call a tool message answers", max_bytes=NAME_MAX_BYTES, plain=True),
 )
 
-_TOOL = table(
-    Field("type", "string", "`function`", choices=("function",), default="function"),
-    Field("function", "object", "the function", True),
-)
-
-_TOOL_CALL = table(
-    Field("id", "string", "which call this is", max_bytes=NAME_MAX_BYTES),
-    Field("type", "string", "`function`", choices=("function",), default="function"),
-    Field("function", "object", "what is called", True),
-)
-
-_CALLED = table(
-    Field("name", "string", "the function's name", True, max_bytes=NAME_MAX_BYTES),
-    Field("arguments", "string", "JSON text, as the model wrote it"),
-)
-
-_FUNCTION = table(
-    Field("name", "string", "the function's name", True, max_bytes=NAME_MAX_BYTES, plain=True),
-    Field("description", "string", "what it does", max_bytes=TOOL_MAX_BYTES),
-    Field("parameters", "object", "its arguments as a JSON Schema"),
-)
-
 
 def chat_request(fields: Table, body: dict[str, Any]) -> ChatRequest:
     """A chat body in this shape to the canonical request. Raises MissingField, InvalidField, UnsupportedInput."""
@@ -144,7 +136,7 @@ def chat_request(fields: Table, body: dict[str, Any]) -> ChatRequest:
     options = read(STREAM_OPTIONS, values.get("stream_options", {}), "stream_options.")[0]
     legacy = "functions" in values and "tools" not in values
     limit_field = "max_completion_tokens" if "max_completion_tokens" in values else "max_tokens"
-    tools = _functions(values["functions"]) if legacy else _tools(values.get("tools", []))
+    offered = functions(values["functions"]) if legacy else tools(values.get("tools", []))
     choice_field = "tool_choice" if "tool_choice" in values else "function_call"
     return ChatRequest(
         asked=values["model"],
@@ -158,8 +150,8 @@ def chat_request(fields: Table, body: dict[str, Any]) -> ChatRequest:
         stream=values.get("stream", False),
         wants_usage=options.get("include_usage", False),
         wants_running_usage=options.get("chunk_include_usage", False),
-        tools=tools,
-        tool_choice=_choice(values.get(choice_field), tools, choice_field),
+        tools=offered,
+        tool_choice=_choice(values.get(choice_field), offered, choice_field),
         legacy_functions=legacy,
         response_format=_response_format(values.get("response_format")),
         user=values.get("user", ""),
@@ -180,27 +172,6 @@ def embed_request(fields: Table, body: dict[str, Any]) -> EmbedRequest:
     )
 
 
-def texts(value: str | list[Any], field: str) -> tuple[str, ...]:
-    """One text or a list of texts, none empty, each and all together of bounded size."""
-    if isinstance(value, list) and not value:
-        raise InvalidField("expected at least one text", field)
-    entries = [(field, value)] if isinstance(value, str) else [(f"{field}[{i}]", item) for i, item in enumerate(value)]
-    if sum(_text_bytes(text, path) for path, text in entries) > EMBED_TOTAL_MAX_BYTES:
-        raise InvalidField(f"at most {EMBED_TOTAL_MAX_BYTES} bytes are taken in one call", field)
-    return tuple(cast(str, text) for _, text in entries)
-
-
-def _text_bytes(text: Any, path: str) -> int:
-    if not isinstance(text, str):
-        raise InvalidField(f"expected a string, got {json_type(text)}", path)
-    if not text:
-        raise InvalidField("expected a text that is not empty", path)
-    size = len(text.encode())
-    if size > EMBED_INPUT_MAX_BYTES:
-        raise InvalidField(f"at most {EMBED_INPUT_MAX_BYTES} bytes are taken", path)
-    return size
-
-
 def _check_pairs(values: dict[str, Any]) -> None:
     if "max_tokens" in values and "max_completion_tokens" in values:
         raise InvalidField("send either `max_tokens` or `max_completion_tokens`, not both", "max_completion_tokens")
@@ -219,33 +190,9 @@ def _sampling(values: dict[str, Any]) -> Sampling:
         presence_penalty=values.get("presence_penalty"),
         repetition_penalty=values.get("repetition_penalty"),
         seed=values.get("seed"),
-        stop=_stop(values.get("stop", [])),
-        logit_bias=_logit_bias(values.get("logit_bias", {})),
+        stop=stops(values.get("stop", [])),
+        logit_bias=logit_biases(values.get("logit_bias", {})),
     )
-
-
-def _stop(value: str | list[Any]) -> tuple[str, ...]:
-    entries = [value] if isinstance(value, str) else value
-    for index, entry in enumerate(entries):
-        if not isinstance(entry, str):
-            raise InvalidField(f"expected a string, got {json_type(entry)}", f"stop[{index}]")
-        if len(entry.encode()) > STOP_MAX_BYTES:
-            raise InvalidField(f"at most {STOP_MAX_BYTES} bytes are taken", f"stop[{index}]")
-    return tuple(entry for entry in entries if entry)
-
-
-def _logit_bias(value: dict[str, Any]) -> dict[int, float]:
-    biases: dict[int, float] = {}
-    for key, bias in value.items():
-        path = f"logit_bias.{key[:32]}"
-        if not (key.isascii() and key.isdigit() and len(key) <= 10 and int(key) <= TOKEN_ID_MAX):
-            raise InvalidField("expected a token id as the key; tokenization gives them", path)
-        if isinstance(bias, bool) or not isinstance(bias, int | float):
-            raise InvalidField(f"expected a number, got {json_type(bias)}", path)
-        if not -100 <= bias <= 100:
-            raise InvalidField(f"expected a number from -100 to 100, got {bias}", path)
-        biases[int(key)] = float(bias)
-    return biases
 
 
 def _messages(entries: list[Any]) -> tuple[Message, ...]:
@@ -255,121 +202,40 @@ def _messages(entries: list[Any]) -> tuple[Message, ...]:
 
 
 def _message(entry: Any, path: str) -> Message:
-    if not isinstance(entry, dict):
-        raise InvalidField(f"expected an object, got {json_type(entry)}", path)
-    values, _ = read(_MESSAGE, entry, f"{path}.")
+    values, _ = read(_MESSAGE, an_object(entry, path), f"{path}.")
     role = _ROLES.get(values["role"])
     if role is None:
         raise InvalidField(f"expected one of {', '.join(_ROLES)}, got `{values['role'][:64]}`", f"{path}.role")
-    calls = _tool_calls(values, path)
+    calls = tool_calls(values, path)
     content = values.get("content")
     if content is None and role != "assistant":
         raise MissingField(f"{path}.content")
     return Message(
         role=role,
-        content=_parts(content, f"{path}.content") if isinstance(content, list) else content,
+        content=parts(content, f"{path}.content", image_by_url) if isinstance(content, list) else content,
         name=values.get("name"),
         tool_calls=calls,
         tool_call_id=values.get("tool_call_id"),
     )
 
 
-def _parts(entries: list[Any], path: str) -> tuple[Part, ...]:
-    if len(entries) > PARTS_MAX:
-        raise InvalidField(f"at most {PARTS_MAX} parts are taken, got {len(entries)}", path)
-    return tuple(_part(entry, f"{path}[{index}]") for index, entry in enumerate(entries))
-
-
-def _part(entry: Any, path: str) -> Part:
-    if not isinstance(entry, dict):
-        raise InvalidField(f"expected an object, got {json_type(entry)}", path)
-    match entry.get("type"):
-        case "text":
-            if not isinstance(entry.get("text"), str):
-                raise InvalidField("expected a string", f"{path}.text")
-            return TextPart(entry["text"])
-        case "image_url":
-            return _image(entry.get("image_url"), f"{path}.image_url")
-        case "video_url" | "input_audio" | "file" as kind:
-            raise UnsupportedInput(f"the model does not take `{kind}` parts", f"{path}.type")
-        case other:
-            raise InvalidField(f"expected `text` or `image_url`, got {_shown(other)}", f"{path}.type")
-
-
-def _image(value: Any, path: str) -> ImagePart:
-    image = {"url": value} if isinstance(value, str) else value
-    if not isinstance(image, dict) or not isinstance(image.get("url"), str):
-        raise InvalidField("expected an object with a `url`", path)
-    detail = image.get("detail")
-    return ImagePart(image["url"], detail if isinstance(detail, str) else "auto")
-
-
-def _tool_calls(values: dict[str, Any], path: str) -> tuple[ToolCall, ...]:
-    if "function_call" in values:
-        return (_called("", values["function_call"], f"{path}.function_call"),)
-    entries = values.get("tool_calls", [])
-    return tuple(_tool_call(entry, f"{path}.tool_calls[{index}]") for index, entry in enumerate(entries))
-
-
-def _tool_call(entry: Any, path: str) -> ToolCall:
-    values, _ = read(_TOOL_CALL, _object(entry, path), f"{path}.")
-    return _called(values.get("id", ""), values["function"], f"{path}.function")
-
-
-def _called(call_id: str, function: dict[str, Any], path: str) -> ToolCall:
-    values, _ = read(_CALLED, function, f"{path}.")
-    arguments = values.get("arguments", "")
-    try:
-        json.refuse_bombs(arguments.encode())
-    except BadRequest as error:
-        raise InvalidField(error.message, f"{path}.arguments") from None
-    return ToolCall(call_id, values["name"], arguments)
-
-
-def _tools(entries: list[Any]) -> tuple[Tool, ...]:
-    tools = []
-    for index, entry in enumerate(entries):
-        path = f"tools[{index}]"
-        values, _ = read(_TOOL, _object(entry, path), f"{path}.")
-        tools.append(_function(values["function"], f"{path}.function"))
-    return tuple(tools)
-
-
-def _object(entry: Any, path: str) -> dict[str, Any]:
-    if not isinstance(entry, dict):
-        raise InvalidField(f"expected an object, got {json_type(entry)}", path)
-    return entry
-
-
-def _functions(entries: list[Any]) -> tuple[Tool, ...]:
-    paths = [f"functions[{index}]" for index in range(len(entries))]
-    return tuple(_function(_object(entry, path), path) for entry, path in zip(entries, paths, strict=True))
-
-
-def _function(entry: dict[str, Any], path: str) -> Tool:
-    values, _ = read(_FUNCTION, entry, f"{path}.")
-    if len(json.dumps(entry)) > TOOL_MAX_BYTES:
-        raise InvalidField(f"at most {TOOL_MAX_BYTES} bytes are taken for one function", path)
-    return Tool(values["name"], values.get("description", ""), values.get("parameters", {}))
-
-
-def _choice(value: Any, tools: tuple[Tool, ...], field: str) -> ToolChoice:
+def _choice(value: Any, offered: tuple[Tool, ...], field: str) -> ToolChoice:
     if value is None:
         return ToolChoice()
     if isinstance(value, str):
-        return _choice_mode(value, tools, field)
+        return _choice_mode(value, offered, field)
     function = value.get("function", value)
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise InvalidField("expected an object that names a function", field)
-    if all(function["name"] != tool.name for tool in tools):
+    if all(function["name"] != tool.name for tool in offered):
         raise InvalidField(f"there is no tool named `{function['name'][:64]}`", field)
     return ToolChoice("named", function["name"])
 
 
-def _choice_mode(value: str, tools: tuple[Tool, ...], field: str) -> ToolChoice:
+def _choice_mode(value: str, offered: tuple[Tool, ...], field: str) -> ToolChoice:
     if value not in ("auto", "none", "required"):
         raise InvalidField(f"expected auto, none or required, got `{value[:64]}`", field)
-    if value == "required" and not tools:
+    if value == "required" and not offered:
         raise InvalidField("`required` needs at least one tool", field)
     return ToolChoice(cast(Literal["auto", "none", "required"], value))
 
@@ -385,9 +251,7 @@ def _response_format(value: dict[str, Any] | None) -> ResponseFormat:
         case "json_schema":
             return ResponseFormat("json_schema", _schema(value.get("json_schema")))
         case other:
-            raise InvalidField(
-                f"expected text, json_object or json_schema, got {_shown(other)}", "response_format.type"
-            )
+            raise InvalidField(f"expected text, json_object or json_schema, got {shown(other)}", "response_format.type")
 
 
 def _schema(value: Any) -> dict[str, Any]:
@@ -395,7 +259,3 @@ def _schema(value: Any) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise InvalidField("expected an object with a `schema` object", "response_format.json_schema")
     return schema
-
-
-def _shown(value: Any) -> str:
-    return f"`{value[:64]}`" if isinstance(value, str) else json_type(value)
