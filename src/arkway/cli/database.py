@@ -1,4 +1,4 @@
-"""What the commands on keys, endpoints and usage share: the database of this data directory, opened directly.
+"""What the commands on keys, endpoints, aliases and usage share: this data directory's database, opened directly.
 
 Works beside a running server, which notices changes within two seconds.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from arkway.stores.keyring import KeyRing
     from arkway.stores.sqlite import SqliteStore
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -30,6 +31,27 @@ def opened(ctx: click.Context) -> Iterator[SqliteStore]:
             yield store
     except ArkwayError as error:
         raise click.ClickException(error.message) from error
+
+
+def key_ring(ctx: click.Context) -> KeyRing:
+    """The key ring of the data directory in force. Raises Misconfigured, StoreUnavailable: call it within `opened`."""
+    import os
+
+    from arkway.cli.context import settings
+    from arkway.stores.keyring import VARIABLE, open_ring
+
+    config = settings(ctx)
+    return open_ring(config.home, master_key=os.environ.get(VARIABLE, ""), command=config.secrets.command)
+
+
+def check_endpoints(store: SqliteStore, wanted: Sequence[str]) -> None:
+    """Raises EndpointNotFound unless the project has all of these."""
+    from arkway.admin.endpoints import Endpoints
+    from arkway.stores.tables import EndpointTable
+
+    endpoints = Endpoints(EndpointTable(store))
+    for endpoint_id in wanted:
+        endpoints.show(endpoint_id)
 
 
 def now_s() -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arkway.cli.database import as_json_option, echo_json, moment, now_s, opened, print_table
+from arkway.cli.database import as_json_option, check_endpoints, echo_json, moment, now_s, opened, print_table
 from arkway.cli.duration import Duration
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def create_key(ctx: click.Context, name: str, endpoints: tuple[str, ...], expire
     """Make an API key and show its secret: this once, nothing keeps it."""
     moment_s = now_s()
     with opened(ctx) as store:
-        _check_endpoints(store, endpoints)
+        check_endpoints(store, endpoints)
         expires_at = moment_s + expires_s if expires_s else None
         key, secret = _keys(ctx, store).create(name, moment_s, endpoints, expires_at)
     if as_json:
@@ -83,15 +83,6 @@ def _keys(ctx: click.Context, store: SqliteStore) -> Keys:
     from arkway.stores.tables import KeyTable
 
     return Keys(KeyTable(store), pepper(settings(ctx).home).digest)
-
-
-def _check_endpoints(store: SqliteStore, wanted: tuple[str, ...]) -> None:
-    from arkway.admin.endpoints import Endpoints
-    from arkway.stores.tables import EndpointTable
-
-    endpoints = Endpoints(EndpointTable(store))
-    for endpoint_id in wanted:
-        endpoints.show(endpoint_id)
 
 
 def _document(key: KeyInfo, moment_s: int) -> dict[str, object]:

@@ -1,22 +1,29 @@
-"""Keys and endpoints as the road of a call sees them: dictionaries of this process, never a database query."""
+"""Keys, endpoints and aliases as the road of a call sees them: dictionaries of this process, never a database query."""
 
 from __future__ import annotations
 
 import hmac
+import logging
 from concurrent.futures import Future
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from arkway.core.caller import Caller
+from arkway.core.caller import AccessKey, Caller
+from arkway.core.errors import ArkwayError
 from arkway.core.model import Endpoint
+from arkway.ports import Alias
+from arkway.stores.access_keys import access_key
 from arkway.stores.home import Pepper
-from arkway.stores.schema import api_keys, endpoints
+from arkway.stores.keyring import KeyRing
+from arkway.stores.schema import access_keys, aliases, api_keys, endpoints
 from arkway.stores.sqlite import SqliteStore
 from arkway.stores.tables import plain_rows
 
 NEVER = 1 << 62
+
+log = logging.getLogger("arkway.store")
 
 
 class _Key(msgspec.Struct, frozen=True):
@@ -25,22 +32,34 @@ class _Key(msgspec.Struct, frozen=True):
     dead_from_s: int
 
 
+class _Pair(msgspec.Struct, frozen=True):
+    key: AccessKey
+    dead_from_s: int
+
+
 _UNKNOWN = _Key(b"\0" * 32, Caller("", "", ""), 0)
 
 
 class CachedDirectory:
-    """A Directory that holds all keys and endpoints and is told when they change.
+    """A Directory that holds all keys, endpoints and aliases and is told when they change.
 
     A change made through the same store is effective when its command returns; one made by another process at the
-    store's next poll (``poll_s``, one second). While the database is away the last known state goes on.
+    store's next poll (``poll_s``, one second). While the database is away the last known state goes on. An access key
+    whose secret the ``ring`` cannot decrypt is unknown, and its id is logged; without a ring all of them are unknown.
     """
 
-    def __init__(self, store: SqliteStore, pepper: Pepper, *, used_every_polls: int = 10) -> None:
-        self._store, self._pepper = store, pepper
+    def __init__(
+        self, store: SqliteStore, pepper: Pepper, ring: KeyRing | None = None, *, used_every_polls: int = 10
+    ) -> None:
+        self._store, self._pepper, self._ring = store, pepper, ring
         self._keys: dict[bytes, _Key] = {}
+        self._pairs: dict[str, _Pair] = {}
+        self._unreadable: frozenset[str] = frozenset()
+        self._aliases: dict[str, Alias] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._projects: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
         self._used: dict[str, int] = {}
+        self._pairs_used: dict[str, int] = {}
         self._used_every_polls, self._polls = used_every_polls, 0
         store.watch(self._load)
         store.every_poll(self._poll)
@@ -56,6 +75,22 @@ class CachedDirectory:
         self._used[key.caller.key_id] = now_s
         return key.caller
 
+    def access_key(self, access_key_id: str, now_s: int) -> AccessKey | None:
+        """The pair of this id, its secret in clear. Unknown, revoked and expired ones give the same None."""
+        pair = self._pairs.get(access_key_id)
+        return pair.key if pair is not None and now_s < pair.dead_from_s else None
+
+    def used(self, access_key_id: str, now_s: int) -> None:
+        """Remembers the time until it is written; who is only claimed to call is not counted as a use."""
+        if access_key_id in self._pairs:
+            self._pairs_used[access_key_id] = now_s
+
+    def alias(self, name: str) -> Alias | None:
+        return self._aliases.get(name.casefold())
+
+    def aliases(self) -> tuple[Alias, ...]:
+        return tuple(self._aliases.values())
+
     def endpoint(self, endpoint_id: str) -> Endpoint | None:
         return self._endpoints.get(endpoint_id)
 
@@ -66,17 +101,19 @@ class CachedDirectory:
     def write_used(self) -> Future[None]:
         """Start writing the times of last use that are only in memory."""
         used, self._used = self._used, {}
-        future = self._store.submit(lambda connection: _write_used(connection, used))
-        future.add_done_callback(lambda done: self._keep_unwritten(done, used))
+        pairs, self._pairs_used = self._pairs_used, {}
+        future = self._store.submit(lambda connection: _write_used(connection, used, pairs))
+        future.add_done_callback(lambda done: self._keep_unwritten(done, used, pairs))
         return future
 
-    def _keep_unwritten(self, done: Future[None], used: dict[str, int]) -> None:
+    def _keep_unwritten(self, done: Future[None], used: dict[str, int], pairs: dict[str, int]) -> None:
         if done.cancelled() or done.exception() is not None:
             self._used = {**used, **self._used}
+            self._pairs_used = {**pairs, **self._pairs_used}
 
     def _poll(self) -> None:
         self._polls += 1
-        if self._used and self._polls % self._used_every_polls == 0:
+        if (self._used or self._pairs_used) and self._polls % self._used_every_polls == 0:
             self.write_used()
 
     def _load(self, connection: sa.Connection) -> None:
@@ -87,21 +124,43 @@ class CachedDirectory:
         projects: dict[tuple[str, str], list[Endpoint]] = {}
         for endpoint in found:
             projects.setdefault((endpoint.account, endpoint.project), []).append(endpoint)
+        known = connection.execute(sa.select(aliases).where(aliases.c.removed_at.is_(None)).order_by(aliases.c.name))
+        self._aliases = {row.name: Alias(row.name, row.model_name, row.model_version) for row in known}
+        self._pairs = self._read_pairs(connection)
         self._keys = keys
         self._endpoints = {endpoint.id: endpoint for endpoint in found}
         self._projects = {place: tuple(group) for place, group in projects.items()}
 
+    def _read_pairs(self, connection: sa.Connection) -> dict[str, _Pair]:
+        """Revoked pairs stay encrypted: nothing needs their secrets any more."""
+        if self._ring is None:
+            return {}
+        pairs: dict[str, _Pair] = {}
+        unreadable: set[str] = set()
+        for row in connection.execute(sa.select(access_keys).where(access_keys.c.revoked_at.is_(None))):
+            try:
+                pairs[row.id] = _Pair(access_key(row, self._ring), _dead_from_s(row))
+            except ArkwayError:
+                unreadable.add(row.id)
+        for access_key_id in sorted(unreadable - self._unreadable):
+            log.warning("the access key %s cannot be used: its secret does not decrypt", access_key_id)
+        self._unreadable = frozenset(unreadable)
+        return pairs
+
 
 def _key(row: sa.Row[Any]) -> _Key:
-    dead_from_s = min(
-        NEVER if row.revoked_at is None else 0,
-        NEVER if row.expires_at is None else int(row.expires_at),
-    )
-    return _Key(row.digest, Caller(row.account, row.project, row.id, tuple(row.endpoints)), dead_from_s)
+    return _Key(row.digest, Caller(row.account, row.project, row.id, tuple(row.endpoints)), _dead_from_s(row))
 
 
-def _write_used(connection: sa.Connection, used: dict[str, int]) -> None:
-    if used:
-        change = api_keys.update().where(api_keys.c.id == sa.bindparam("key_id"))
-        values = [{"key_id": key_id, "now_s": now_s} for key_id, now_s in used.items()]
-        connection.execute(change.values(last_used_at=sa.bindparam("now_s")), values)
+def _dead_from_s(row: sa.Row[Any]) -> int:
+    if row.revoked_at is not None:
+        return 0
+    return NEVER if row.expires_at is None else int(row.expires_at)
+
+
+def _write_used(connection: sa.Connection, used: dict[str, int], pairs: dict[str, int]) -> None:
+    for table, times in ((api_keys, used), (access_keys, pairs)):
+        if times:
+            change = table.update().where(table.c.id == sa.bindparam("key_id"))
+            values = [{"key_id": key_id, "now_s": now_s} for key_id, now_s in times.items()]
+            connection.execute(change.values(last_used_at=sa.bindparam("now_s")), values)

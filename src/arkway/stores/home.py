@@ -1,4 +1,4 @@
-"""The data directory: what lies where in it, and the secret that only it holds."""
+"""The data directory: what lies where in it, and its files that nobody else may read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from arkway.core.errors import Misconfigured, StoreUnavailable
+from arkway.stores.segment import sync_directory
 
 PEPPER_BYTES = 32
 SECRET_MAX_CHARACTERS = 512
@@ -52,39 +53,71 @@ def pepper(home: Path) -> Pepper:
     path = private_directory(home) / "pepper"
     try:
         if not path.exists():
-            _create(path)
-        return Pepper(_read(path))
+            create_private(path, secrets.token_bytes(PEPPER_BYTES))
+        key = read_private(path, PEPPER_BYTES + 1, "the API keys")
     except OSError as error:
         raise StoreUnavailable(f"the file {path} cannot be read: {error.strerror}") from error
-
-
-def _create(path: Path) -> None:
-    """Write the whole file under another name, then link it: two processes that start at once agree on one pepper."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, secrets.token_bytes(PEPPER_BYTES))
-        os.fsync(fd)
-        os.link(draft, path)
-    except FileExistsError:
-        return
-    finally:
-        os.close(fd)
-        draft.unlink()
-
-
-def _read(path: Path) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        mode = os.fstat(fd).st_mode
-        key = os.read(fd, PEPPER_BYTES + 1)
-    finally:
-        os.close(fd)
-    if stat.S_IMODE(mode) & 0o077:
-        raise Misconfigured(f"other users can read {path}, which guards the API keys; run: chmod 600 {path}")
     if len(key) != PEPPER_BYTES:
         raise Misconfigured(
             f"{path} is not {PEPPER_BYTES} bytes long; restore it from a backup, "
             "or delete it and create every API key anew"
         )
-    return key
+    return Pepper(key)
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """Make the file, for its owner alone, unless it is there. Raises OSError.
+
+    The whole file is written under another name, then linked: of two processes that start at once, one succeeds, and
+    both find the same content.
+    """
+    draft = _draft(path, content)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink()
+    sync_directory(path.parent)
+
+
+def replace_private(path: Path, content: bytes) -> None:
+    """Put this content in the place of the file's; a crash leaves the one or the other, whole. Raises OSError."""
+    draft = _draft(path, content)
+    try:
+        draft.replace(path)
+    except BaseException:
+        draft.unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def read_private(path: Path, limit_bytes: int, guarded: str) -> bytes:
+    """At most that much of a file that no other user may read; ``guarded`` says what it guards.
+
+    Raises OSError, and Misconfigured when others can read it.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(fd).st_mode
+        content = os.read(fd, limit_bytes)
+    finally:
+        os.close(fd)
+    if stat.S_IMODE(mode) & 0o077:
+        raise Misconfigured(f"other users can read {path}, which guards {guarded}; run: chmod 600 {path}")
+    return content
+
+
+def _draft(path: Path, content: bytes) -> Path:
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        # One write() may take a part of it, on a disk that is almost full: a file object goes on, or raises.
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        draft.unlink()
+        raise
+    return draft

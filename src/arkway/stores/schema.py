@@ -1,6 +1,7 @@
 """The tables, as the newest migration leaves them. Times in ``…_ms`` are epoch milliseconds, in ``…_at`` epoch seconds.
 
-Every row of a tenant carries its account and project.
+Every row of a tenant carries its account and project. ``access_keys.secret`` and ``.session_token`` are ciphertext of
+the key ring (`arkway.stores.keyring`). Aliases are the operator's; a removed one keeps its row.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sqlalchemy import (
     Table,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 DEFAULT_ACCOUNT = "default"
 DEFAULT_PROJECT = "default"
 
@@ -64,6 +65,34 @@ api_keys = Table(
     Column("last_used_at", Integer),
     ForeignKeyConstraint(["account", "project"], ["projects.account", "projects.id"]),
     Index(None, "account", "project"),
+)
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("project", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("session_token", LargeBinary),
+    Column("endpoints", JSON, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("expires_at", Integer),
+    Column("revoked_at", Integer),
+    Column("last_used_at", Integer),
+    ForeignKeyConstraint(["account", "project"], ["projects.account", "projects.id"]),
+    Index(None, "account", "project"),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("model_name", String, nullable=False),
+    Column("model_version", String, nullable=False),
+    Column("created_at", Integer, nullable=False),
+    Column("removed_at", Integer),
 )
 
 endpoints = Table(

@@ -1,5 +1,7 @@
 """What the admin commands ask of the database: one class for each table, every question within one account and project.
 
+Aliases are nobody's but the operator's. Access keys, which need the key ring, are in `arkway.stores.access_keys`.
+
 Rows go in and out as plain mappings of column names (`arkway.stores.schema`) to values.
 """
 
@@ -11,7 +13,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from arkway.stores.schema import api_keys, endpoints, usage
+from arkway.stores.schema import aliases, api_keys, endpoints, usage
 from arkway.stores.sqlite import SqliteStore
 
 Row = Mapping[str, Any]
@@ -79,6 +81,37 @@ class EndpointTable:
             .values(status=status)
         )
         return _changed(self._store, change)
+
+
+class AliasTable:
+    """Other names for models. A removed one keeps its row, so that nothing makes it again unasked."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+
+    def add(self, rows: Sequence[Row]) -> Sequence[str]:
+        """The names that never had a row get one; which they are."""
+        if not rows:
+            return ()
+        statement = insert(aliases).on_conflict_do_nothing().returning(aliases.c.name)
+        values = [dict(row) for row in rows]
+        return self._store.run_sync(lambda connection: list(connection.execute(statement, values).scalars()), tell=True)
+
+    def put(self, row: Row) -> None:
+        """One name, in the place of whatever it stood for."""
+        statement = insert(aliases).values({**row, "removed_at": None})
+        replaced = statement.on_conflict_do_update(index_elements=["name"], set_=dict(statement.excluded))
+        self._store.run_sync(lambda connection: connection.execute(replaced), tell=True)
+
+    def rows(self) -> Sequence[Row]:
+        """Every alias that was not removed, by name."""
+        columns = [column for column in aliases.c if column.name != "removed_at"]
+        return _rows(self._store, sa.select(*columns).where(aliases.c.removed_at.is_(None)).order_by(aliases.c.name))
+
+    def remove(self, name: str, now_s: int) -> bool:
+        """False when there is no such alias."""
+        change = aliases.update().where(aliases.c.name == name, aliases.c.removed_at.is_(None))
+        return _changed(self._store, change.values(removed_at=now_s))
 
 
 class UsageTable:

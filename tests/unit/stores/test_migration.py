@@ -13,14 +13,15 @@ import pytest
 
 from arkway.core.errors import Misconfigured
 from arkway.stores.migration import migrate, revision_of
+from arkway.stores.schema import REVISION
 from arkway.stores.sqlite import SqliteStore
 
 NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "0002"
 
 
 def upgrade():
@@ -49,7 +50,7 @@ event.listen(Engine, "before_cursor_execute", count)
 event.listen(Engine, "commit", count)
 WATCHED = {"os.rename", "os.remove", "sqlite3.connect"}
 sys.addaudithook(lambda name, _: count() if name in WATCHED else None)
-migrate(path, "0002", extra_versions=(versions,))
+migrate(path, "9999", extra_versions=(versions,))
 """
 
 
@@ -57,7 +58,7 @@ migrate(path, "0002", extra_versions=(versions,))
 def versions(tmp_path: Path) -> Path:
     folder = tmp_path / "versions"
     folder.mkdir()
-    (folder / "m0002_next.py").write_text(NEXT)
+    (folder / "m9999_next.py").write_text(NEXT)
     return folder
 
 
@@ -77,12 +78,12 @@ def test_killed_at_every_step(tmp_path: Path, versions: Path) -> None:
         if finished.returncode == 0:
             break
         assert finished.returncode == -signal.SIGKILL
-        assert revision_of(path) == "0001"
+        assert revision_of(path) == REVISION
         assert content(path) == before
     else:
         pytest.fail("the migration never came to its end")
     assert fatal > 15
-    assert revision_of(path) == "0002"
+    assert revision_of(path) == "9999"
     assert content(path) == [("default", "DEFAULT ACCOUNT"), ("x", "XAVER")]
     assert not list(tmp_path.glob("*.migrating*"))
 
@@ -97,7 +98,7 @@ def test_rows_that_are_only_in_the_log_are_taken_along(tmp_path: Path, versions:
     )
     subprocess.run([sys.executable, "-c", code, path], check=True)
     assert path.with_name("arkway.db-wal").stat().st_size > 0
-    migrate(path, "0002", extra_versions=(versions,))
+    migrate(path, "9999", extra_versions=(versions,))
     assert content(path)[1] == ("x", "XAVER")
 
 
@@ -116,5 +117,17 @@ def test_a_damaged_database_is_refused(tmp_path: Path, versions: Path) -> None:
     data[4096 * 3 : 4096 * 8] = b"\xa5" * (4096 * 5)
     path.write_bytes(data)
     with pytest.raises(Misconfigured, match="damaged"):
-        migrate(path, "0002", extra_versions=(versions,))
+        migrate(path, "9999", extra_versions=(versions,))
     assert path.read_bytes() == bytes(data)
+
+
+def test_a_database_of_the_first_schema_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "arkway.db"
+    migrate(path, "0001")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO accounts VALUES ('x', 'Xaver', 1)")
+    with SqliteStore(path) as store:
+        tables = store.run_sync(lambda c: set(c.exec_driver_sql("SELECT name FROM sqlite_schema").scalars()), read=True)
+    assert revision_of(path) == REVISION
+    assert {"access_keys", "aliases"} <= tables
+    assert content(path)[1] == ("x", "Xaver")
