@@ -1,4 +1,4 @@
-"""The one road of every chat: render and neutralise, count, admit, complete, read back.
+"""The one road of every chat and classification: render and neutralise, count, admit, complete, read back.
 
 `Engine` is one model: a supervised process, a gate over its slots, and what both need.
 """
@@ -18,7 +18,8 @@ import msgspec
 from arkway.backends.engine.admission import Gate, Grant
 from arkway.backends.engine.answer import Answer, Counts, Plan
 from arkway.backends.engine.child import ChildConfig
-from arkway.backends.engine.client import Piece
+from arkway.backends.engine.classify import Question, Scorer, check_question, read_question
+from arkway.backends.engine.client import Completion, Piece
 from arkway.backends.engine.process import Process, Supervisor, fingerprint
 from arkway.backends.engine.promise import Promise, Promises, acquired
 from arkway.backends.engine.prompt import wire_message
@@ -33,6 +34,7 @@ from arkway.backends.engine.tools import (
 )
 from arkway.core.caller import Call
 from arkway.core.chat import ChatRequest, Usage
+from arkway.core.classification import ClassifyReply, ClassifyRequest
 from arkway.core.embedding import Tokenized, TokenizeRequest
 from arkway.core.errors import BackendFailed, InvalidField, UnsupportedInput
 from arkway.core.events import Delta, Event, Finished, Progress, ToolDelta, UsageReport
@@ -87,6 +89,14 @@ class Engine:
             async with aclosing(stream) as events:
                 async for event in events:
                     yield event
+
+    async def classify(self, request: ClassifyRequest, call: Call) -> ClassifyReply:
+        """See `arkway.ports.Classifier`: one slot for the whole call, as one answer of a chat has."""
+        check_question(request, self.model.card)
+        with self.use():
+            with self.gate.preparing(1):
+                process, question = await self._on_living(lambda process: self._question(process, request))
+            return await self._scored(process, question, request.labels, call)
 
     async def tokenize(self, request: TokenizeRequest) -> tuple[Tokenized, ...]:
         """See `arkway.ports.Tokenizer`: control tokens are not recognised, no opening token is added."""
@@ -178,11 +188,32 @@ class Engine:
                     raise
             yield UsageReport(_usage([answer.counts]))
         finally:
-            self._let_go(grant, answer)
+            self._let_go(grant, answer.completion if answer is not None else None)
 
-    def _let_go(self, grant: Grant, answer: Answer | None) -> None:
+    async def _question(self, process: Process, request: ClassifyRequest) -> Question:
+        async with self._preparation():
+            return await read_question(process.client, process.reader, request, self.model.card)
+
+    async def _scored(self, process: Process, question: Question, labels: tuple[str, ...], call: Call) -> ClassifyReply:
+        """All questions of one call on one slot."""
+        grant = await self.gate.enter((call.account, call.key_id))
+        scorer: Scorer | None = None
+        try:
+            process = process if process.alive else await self.supervisor.process()
+            hold = partial(self.gate.line.hold, grant.slot, call.account)
+            scorer = Scorer(process.client, question, grant.slot, hold)
+            with self.supervisor.flight(fingerprint(question.body)):
+                try:
+                    return await scorer.reply(labels)
+                except BackendFailed:
+                    await self.supervisor.brought_down(process)
+                    raise
+        finally:
+            self._let_go(grant, scorer.completion if scorer is not None else None)
+
+    def _let_go(self, grant: Grant, completion: Completion | None) -> None:
         """The slot is free once the engine has hung up: at once after a whole answer, soon after an abandoned one."""
-        drain = answer.completion.abandon() if answer is not None else None
+        drain = completion.abandon() if completion is not None else None
         if drain is None:
             self.gate.leave(grant)
         else:

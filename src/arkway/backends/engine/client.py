@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -32,18 +33,23 @@ FINAL_FIELDS = (
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """One token the engine could have chosen at a position. ``octets`` of a top entry are the token's own."""
+    """One token the engine could have chosen at a position. ``octets`` of a top entry are the token's own.
+
+    ``prob`` takes the place of ``logprob`` where probabilities after the cuts were asked for (``post_sampling_probs``).
+    """
 
     id: int
     token: str
-    logprob: float
+    logprob: float = -math.inf
     octets: list[int] = msgspec.field(name="bytes", default_factory=list)
+    prob: float = 0.0
 
 
 class Position(Candidate, frozen=True):
     """The chosen token of one position; its ``octets`` are those of the text sent with it."""
 
     top_logprobs: list[Candidate] = []
+    top_probs: list[Candidate] = []
 
 
 class PromptProgress(msgspec.Struct, frozen=True):
@@ -88,9 +94,10 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class Traits(msgspec.Struct, frozen=True):
-    """What the engine says of its model's chat template."""
+    """What the engine says of its model's chat template and of the token that ends a text."""
 
     chat_template_caps: dict[str, bool] = {}
+    eos_token: str = ""
 
     def supports(self, feature: str) -> bool:
         return self.chat_template_caps.get(f"supports_{feature}", False)

@@ -17,6 +17,7 @@ from arkway.backends.engine.footprint import footprint_bytes, memory_cap_bytes
 from arkway.backends.engine.settings import MIB, EngineModel, EngineSettings
 from arkway.core.caller import Call
 from arkway.core.chat import ChatRequest
+from arkway.core.classification import ClassifyReply, ClassifyRequest
 from arkway.core.embedding import Tokenized, TokenizeRequest
 from arkway.core.errors import BackendUnavailable, Overloaded
 from arkway.core.events import Event
@@ -41,7 +42,7 @@ class EngineStatus(msgspec.Struct, frozen=True):
 
 
 class EnginePool:
-    """Implements `arkway.ports.Backend` and `arkway.ports.Tokenizer` for the models it holds, by served name."""
+    """Implements `arkway.ports.Backend`, Tokenizer and Classifier for the models it holds, by served name."""
 
     def __init__(self, models: Mapping[str, EngineModel], settings: EngineSettings | None = None) -> None:
         self._settings = settings or EngineSettings()
@@ -61,6 +62,13 @@ class EnginePool:
         with engine.use():
             await self._make_room(engine)
             return await engine.tokenize(request)
+
+    async def classify(self, deployment: Deployment, request: ClassifyRequest, call: Call) -> ClassifyReply:
+        """See `arkway.ports.Classifier`."""
+        engine = self._found(deployment.card.served_name)
+        with engine.use():
+            await self._make_room(engine)
+            return await engine.classify(request, call)
 
     async def start(self, name: str) -> None:
         """Loads a model now. Raises BackendUnavailable with the reason it does not load."""

@@ -18,6 +18,7 @@ import msgspec
 from arkway.backends.engine.client import EngineClient
 from arkway.backends.engine.schema import depth
 from arkway.core.chat import Message
+from arkway.core.errors import BackendFailed
 
 Value = TypeVar("Value")
 
@@ -76,6 +77,7 @@ class PromptReader:
         self._cuts: OrderedDict[str, list[str | int]] = OrderedDict()
         self._plain: OrderedDict[str, list[int]] = OrderedDict()
         self._opening: list[int] | None = None
+        self._turn_end: int | None = None
 
     async def ids(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> list[int]:
         """Token ids of a chat prompt. ``messages`` and ``tools`` in the shape of the OpenAI wire.
@@ -87,6 +89,29 @@ class PromptReader:
         masked = [_masked_message(message, masks, hostile) for message in messages]
         rendered = await self._client.render(masked, masks.hide_json(tools, hostile))
         return await self._joined(await self._runs(masks.cut(rendered)))
+
+    async def turn_end(self) -> int:
+        """The control token with which the template ends an assistant's turn; else the one that ends every text.
+
+        Raises BackendFailed when the model has neither.
+        """
+        if self._turn_end is None:
+            self._turn_end = await self._learnt_turn_end()
+        return self._turn_end
+
+    async def _learnt_turn_end(self) -> int:
+        """A finished turn is rendered between two others: the template leaves the last one of all open."""
+        masks = Masks()
+        turns = [{"role": role, "content": masks.hide(role)} for role in ("user", "assistant", "user")]
+        pairs = masks.cut(await self._client.render(turns, []))
+        after = [pairs[place][0] for place, (_, text) in enumerate(pairs, 1) if text == "assistant"]
+        parts = await self._cut(after[0] if after else "")
+        if ends := [part for part in parts if isinstance(part, int)]:
+            return ends[0]
+        ids = await self._client.ids((await self._client.traits()).eos_token, special=True)
+        if len(ids) != 1:
+            raise BackendFailed("the model has no token that ends its answers; labels cannot be scored with it")
+        return ids[0]
 
     async def _runs(self, pairs: list[tuple[str, str]]) -> list[tuple[str, bool] | int]:
         """Control token ids and, between them, text with a mark that says whether the caller's is in it."""

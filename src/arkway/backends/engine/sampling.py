@@ -76,6 +76,8 @@ def answer_limit(request: ChatRequest, card: ModelCard, prompt_tokens: int) -> i
         return min(card.default_output_tokens or free, free)
     if wanted < 1:
         raise InvalidField(f"`{request.max_tokens_field}` must be at least 1", request.max_tokens_field)
+    if wanted > free and request.clamp_max_tokens:
+        return free  # the answer ends for its length, as its caller expects of an API that knows no error for this
     if wanted > free:
         raise ContextTooLong(prompt_tokens, wanted, card.context_tokens, request.max_tokens_field)
     return wanted
