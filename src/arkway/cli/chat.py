@@ -162,12 +162,11 @@ def _question() -> str:
 def _where(ctx: click.Context, url: str, api_key: str) -> tuple[str, str]:
     """The server's address and a key for it: as given, else from the settings and the first start's key file."""
     from arkway.cli.context import settings
+    from arkway.cli.where import server_url
 
-    config = settings(ctx)
     if not api_key:
-        kept = config.home / "first-key"
+        kept = settings(ctx).home / "first-key"
         if not kept.exists():
             raise click.ClickException("no API key: set ARK_API_KEY or pass --api-key (`arkway keys create` makes one)")
         api_key = kept.read_text().strip()
-    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
-    return (url or f"http://{host}:{config.server.port}").rstrip("/"), api_key
+    return server_url(ctx, url), api_key
