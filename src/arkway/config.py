@@ -1,8 +1,8 @@
 """All settings, one frozen tree: defaults, then the TOML file, then ``ARKWAY__…`` variables, then the command line.
 
-``ARKWAY__SERVER__PORT=9000`` is ``[server] port = 9000``. An unknown key is an error at start that names the nearest
-one; so is a value out of its type or range, which the types below declare. ``docs/configuration.md`` is checked
-against this file.
+``ARKWAY__SERVER__PORT=9000`` is ``[server] port = 9000``; a list is written with commas between its entries. An unknown
+key is an error at start that names the nearest one; so is a value out of its type or range, which the types below
+declare. ``docs/configuration.md`` is checked against this file.
 """
 
 from __future__ import annotations
@@ -39,11 +39,41 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     drain_s: Seconds = 60.0
 
 
-class Surface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Whether model names are taken beside endpoint ids, per API."""
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """HTTPS beside plain HTTP. ``port`` to listen on, 0 = off.
 
+    ``certificate`` (with its chain) and ``key``: PEM files; both empty = those of ``arkway tls init``.
+    """
+
+    port: Port = 0
+    certificate: str = ""
+    key: str = ""
+
+
+class Surface(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whether model names are taken beside endpoint ids, per API (v1 always takes them).
+
+    ``legacy_mode``: whether v1 and v2 take what real callers send (``compat``) or only what their documents allow
+    (``strict``; docs/legacy-fields.md). ``message_encryption``: the end-to-end encryption of v1 and v2.
+    """
+
+    v2_model_names: bool = True
     v3_model_names: bool = False
     openai_model_names: bool = True
+    legacy_mode: Literal["compat", "strict"] = "compat"
+    message_encryption: bool = False
+
+
+class Signing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Signed requests (v1, v2).
+
+    ``regions`` that a signature may name, none = any. ``max_skew_s``: how far a signature's date may be from the
+    server's clock. ``public_hosts``: names under which callers reach the server through a proxy that rewrites ``Host``.
+    """
+
+    regions: tuple[str, ...] = ()
+    max_skew_s: Annotated[int, Meta(ge=1, le=86400)] = 900
+    public_hosts: tuple[str, ...] = ()
 
 
 class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -78,15 +108,28 @@ class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     durability: Literal["process", "group", "sync"] = "group"
 
 
+class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What guards the secrets of access keys.
+
+    ``command`` prints the master key (docs/access-keys.md); empty = ``ARKWAY_MASTER_KEY``, else a key file in the data
+    directory.
+    """
+
+    command: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The tree. ``home`` holds everything that is kept: database, journal, keys' pepper, models."""
 
     home: Path
     server: Server = Server()
+    tls: Tls = Tls()
     surface: Surface = Surface()
+    signing: Signing = Signing()
     stream: Stream = Stream()
     engine: Engine = Engine()
     ledger: Ledger = Ledger()
+    secrets: Secrets = Secrets()
 
 
 def default_home(environ: Mapping[str, str]) -> Path:
@@ -175,7 +218,19 @@ def _layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
             if _is_section(field.type) and not isinstance(layer.get(field.name, {}), Mapping):
                 raise Misconfigured(_sectioned(field.name))
         tree = _merged(tree, layer)
-    return tree
+    return _with_lists(tree, Settings)
+
+
+def _with_lists(tree: Mapping[str, Any], section: type[msgspec.Struct]) -> dict[str, Any]:
+    """The tree with every list that was written as one text, as in a variable, cut at its commas."""
+    result = dict(tree)
+    for field in msgspec.structs.fields(section):
+        value = result.get(field.name)
+        if _is_section(field.type) and value is not None:
+            result[field.name] = _with_lists(value, field.type)
+        elif typing.get_origin(field.type) is tuple and isinstance(value, str):
+            result[field.name] = [entry.strip() for entry in value.split(",") if entry.strip()]
+    return result
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,7 +264,7 @@ def _explained(problem: str, tree: Mapping[str, Any]) -> str:
     """A sentence for the first mistake: an unknown key, or what a key has to be and what it is."""
     for key in sorted(set(_dotted(tree)) - set(known_keys())):
         return _unknown(key)
-    found = re.search(r"`\$\.([a-z0-9_.]+)`$", problem)
+    found = re.search(r"`\$\.([a-z0-9_.]+)(?:\[.*\])?`$", problem)
     if found is None:
         return f"the configuration is wrong: {problem}"
     value: Any = tree
@@ -223,6 +278,8 @@ def _explained(problem: str, tree: Mapping[str, Any]) -> str:
 def _expected(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return " or ".join(f"`{choice}`" for choice in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        return "a list of strings"
     plain = typing.get_args(kind)[0] if hasattr(kind, "__metadata__") else kind
     words = {int: "an integer", float: "a number", bool: "true or false", str: "a string", Path: "a path"}
     return f"{words[plain]} {range_of(kind)}".rstrip()

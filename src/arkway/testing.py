@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
+import ssl
 import struct
 import sys
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -23,20 +26,29 @@ from typing import Any
 import msgspec
 import uvicorn
 
+from arkway.admin.retired import retired_names
 from arkway.app import Parts, asgi_app, server_config
+from arkway.app.listeners import Https, TwoListeners
 from arkway.config import load
-from arkway.core.caller import Call, Caller
+from arkway.core.caller import AccessKey, Call, Caller
 from arkway.core.chat import ChatRequest, FinishReason, Usage
+from arkway.core.classification import ClassifyReply, ClassifyRequest, LabelScore
 from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
 from arkway.core.errors import ContextTooLong
 from arkway.core.events import Delta, Event, Finished, Progress, UsageReport
 from arkway.core.model import Deployment, Endpoint, ModelCard, ParameterRange
 from arkway.http.asgi import Limits
-from arkway.ports import Attempt, Backend, Ledger, Observer, Settlement
+from arkway.ports import Alias, Attempt, Backend, Ledger, Observer, Settlement
+from arkway.sealing import fresh
 
 API_KEY = "ark-testing-only-0000000000000000000000000000"
 ENDPOINT_ID = "ep-20240701000000-tests"
 EMBEDDING_ENDPOINT_ID = "ep-20240701000000-embed"
+ACCESS_KEY_ID = "AKLTtestingonly000000000000000000000000000000000"
+SECRET_ACCESS_KEY = "dGVzdGluZ29ubHkwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMA=="  # noqa: S105 (public, like all of these)
+SESSION_ACCESS_KEY_ID = "AKTPtestingonly000000000000000000000000000000000"
+SESSION_SECRET = "dGVzdGluZ29ubHkxMTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMQ=="  # noqa: S105
+SESSION_TOKEN = "STS2testingonly00000000000000000000000000000000000000000000000000000"  # noqa: S105
 
 CHAT_CARD = ModelCard(
     name="scripted-chat",
@@ -107,7 +119,7 @@ def echoes(request: ChatRequest) -> Iterable[Step]:
 
 
 class ScriptedBackend:
-    """Implements `arkway.ports.Backend`, Embedder and Tokenizer from a script.
+    """Implements `arkway.ports.Backend` from a script, and Embedder, Tokenizer and Classifier by rote.
 
     ``requests`` lists every chat request that arrived; ``open_streams`` counts those still being served.
     """
@@ -145,6 +157,15 @@ class ScriptedBackend:
             Tokenized(tuple(map(ord, text)), tuple((i, i + 1) for i in range(len(text)))) for text in request.texts
         )
 
+    async def classify(self, deployment: Deployment, request: ClassifyRequest, call: Call) -> ClassifyReply:
+        """Every character of a label is a token, and a likely one if the query has it."""
+        scores = tuple(
+            LabelScore(label, tuple(label), tuple(-0.125 if letter in request.query else -2.0 for letter in label))
+            for label in request.labels
+        )
+        best = max(scores, key=lambda score: sum(score.logprobs))
+        return ClassifyReply(best.label, scores, Usage(len(request.query), sum(map(len, request.labels))))
+
 
 class MemoryLedger:
     """Implements `arkway.ports.Ledger` in memory."""
@@ -167,14 +188,34 @@ class MemoryLedger:
 
 
 class StaticDirectory:
-    """Implements `arkway.ports.Directory` from fixed keys and endpoints."""
+    """Implements `arkway.ports.Directory` from fixed keys, endpoints and aliases."""
 
-    def __init__(self, callers: Mapping[str, Caller], endpoints: Iterable[Endpoint]) -> None:
+    def __init__(
+        self,
+        callers: Mapping[str, Caller],
+        endpoints: Iterable[Endpoint],
+        access_keys: Iterable[AccessKey] = (),
+        aliases: Iterable[Alias] = (),
+    ) -> None:
         self._callers = dict(callers)
         self._endpoints = {endpoint.id: endpoint for endpoint in endpoints}
+        self._access_keys = {key.id: key for key in access_keys}
+        self._aliases = {alias.name.casefold(): alias for alias in aliases}
 
     def caller(self, secret: str, now_s: int) -> Caller | None:
         return self._callers.get(secret)
+
+    def access_key(self, access_key_id: str, now_s: int) -> AccessKey | None:
+        return self._access_keys.get(access_key_id)
+
+    def used(self, access_key_id: str, now_s: int) -> None:
+        """Nothing is written anywhere."""
+
+    def alias(self, name: str) -> Alias | None:
+        return self._aliases.get(name.casefold())
+
+    def aliases(self) -> tuple[Alias, ...]:
+        return tuple(self._aliases.values())
 
     def endpoint(self, endpoint_id: str) -> Endpoint | None:
         return self._endpoints.get(endpoint_id)
@@ -184,21 +225,44 @@ class StaticDirectory:
 
 
 class RunningServer:
-    """A server that is up: where it is, a key for it, and what stands behind it."""
+    """A server that is up: where it is, keys for it (the pair of a session is a temporary one), and what is behind."""
 
-    def __init__(self, url: str, backend: ScriptedBackend, ledger: Ledger) -> None:
+    def __init__(self, url: str, backend: ScriptedBackend, ledger: Ledger, https_url: str = "") -> None:
         self.url = url
+        self.https_url = https_url
         self.api_key = API_KEY
+        self.access_key_id = ACCESS_KEY_ID
+        self.secret_access_key = SECRET_ACCESS_KEY
+        self.session_access_key_id = SESSION_ACCESS_KEY_ID
+        self.session_secret = SESSION_SECRET
+        self.session_token = SESSION_TOKEN
         self.endpoint_id = ENDPOINT_ID
         self.embedding_endpoint_id = EMBEDDING_ENDPOINT_ID
         self.backend = backend
         self.ledger = ledger
 
 
-def endpoint(endpoint_id: str, model_name: str, *, account: str = "default", status: str = "running") -> Endpoint:
-    """An endpoint of the project ``default``."""
-    fields = {"id": endpoint_id, "name": model_name, "model_name": model_name, "model_version": "", "status": status}
-    return msgspec.convert({**fields, "account": account, "project": "default", "created_at": 1719792000}, Endpoint)
+def endpoint(
+    endpoint_id: str, model_name: str, *, account: str = "default", status: str = "running", version: str = ""
+) -> Endpoint:
+    """An endpoint of the project ``default``; ``version`` empty = it follows the model's default one."""
+    model = {"name": model_name, "model_name": model_name, "model_version": version}
+    place = {"account": account, "project": "default", "created_at": 1719792000}
+    return msgspec.convert({"id": endpoint_id, **model, "status": status, **place}, Endpoint)
+
+
+def access_key(
+    access_key_id: str = ACCESS_KEY_ID,
+    secret: str = SECRET_ACCESS_KEY,
+    *,
+    session_token: str = "",
+    account: str = "default",
+    endpoints: tuple[str, ...] = (),
+) -> AccessKey:
+    """An access key pair of the project ``default``."""
+    return AccessKey(
+        access_key_id, secret.encode(), Caller(account, "default", access_key_id, endpoints), session_token
+    )
 
 
 def scripted_parts(
@@ -207,8 +271,13 @@ def scripted_parts(
     *,
     keys: Mapping[str, Caller] | None = None,
     endpoints: Iterable[Endpoint] = (),
+    access_keys: Iterable[AccessKey] = (),
+    aliases: Iterable[Alias] = (),
 ) -> Parts:
-    """Everything a server is made of, with the scripted backend behind two endpoints (chat, embeddings)."""
+    """Everything a server is made of, with the scripted backend behind two endpoints (chat, embeddings).
+
+    Retired models' names are aliases of the chat model.
+    """
     cards = {card.name: (card, "scripted") for card in (CHAT_CARD, EMBEDDING_CARD)}
     return Parts(
         directory=StaticDirectory(
@@ -218,12 +287,19 @@ def scripted_parts(
                 endpoint(EMBEDDING_ENDPOINT_ID, EMBEDDING_CARD.name),
                 *endpoints,
             ],
+            [
+                access_key(),
+                access_key(SESSION_ACCESS_KEY_ID, SESSION_SECRET, session_token=SESSION_TOKEN),
+                *access_keys,
+            ],
+            [*retired_names(CHAT_CARD.name, CHAT_CARD.version), *aliases],
         ),
         find_model=lambda name, version: cards.get(name) if version in ("", "1") else None,
         ledger=ledger,
         backends={"scripted": backend},
         embedders={"scripted": backend} if isinstance(backend, ScriptedBackend) else {},
         tokenizers={"scripted": backend} if isinstance(backend, ScriptedBackend) else {},
+        classifiers={"scripted": backend} if isinstance(backend, ScriptedBackend) else {},
     )
 
 
@@ -235,24 +311,34 @@ def running_server(
     settings: Mapping[str, Any] | None = None,
     keys: Mapping[str, Caller] | None = None,
     endpoints: Iterable[Endpoint] = (),
+    access_keys: Iterable[AccessKey] = (),
+    aliases: Iterable[Alias] = (),
     observers: Iterable[Observer] = (),
     limits: Limits | None = None,
     port: int = 0,
+    tls: ssl.SSLContext | None = None,
 ) -> Generator[RunningServer]:
-    """A real server with a scripted backend, on a free loopback port, in a thread; stopped at the end of the block."""
+    """A real server with a scripted backend, on a free loopback port, in a thread; stopped at the end of the block.
+
+    ``tls``: serve HTTPS as well, on another free port, with this context.
+    """
     backend = ScriptedBackend(scripted)
     chosen = ledger if ledger is not None else MemoryLedger()
     tree = {"home": "/nonexistent", "server": {"port": port, "drain_s": 1}, **(settings or {})}
     config = load(environ={}, overrides=tree)
-    parts = scripted_parts(backend, chosen, keys=keys, endpoints=endpoints)
+    parts = scripted_parts(backend, chosen, keys=keys, endpoints=endpoints, access_keys=access_keys, aliases=aliases)
     parts.observers = tuple(observers)
+    if config.surface.message_encryption:
+        parts.sealing = fresh(int(time.time()))
     app = asgi_app(config, parts)
     app.limits = limits or app.limits
-    server = uvicorn.Server(server_config(config, app))
+    https = _https(tls) if tls else None
+    server = TwoListeners(server_config(config, app), https)
     thread = threading.Thread(target=server.run, name="arkway-testing")
     thread.start()
     try:
-        yield RunningServer(_url(server, thread), backend, chosen)
+        https_url = f"https://localhost:{https.listener.getsockname()[1]}" if https else ""
+        yield RunningServer(_url(server, thread), backend, chosen, https_url)
     finally:
         server.should_exit = True
         thread.join(10)
@@ -264,6 +350,12 @@ def _url(server: uvicorn.Server, thread: threading.Thread) -> str:
             raise RuntimeError("the server did not start")
         thread.join(0.01)
     return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+
+def _https(context: ssl.SSLContext) -> Https:
+    """A free loopback port; it takes connections from now on, so that nobody comes too early."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    return Https(listener, context)
 
 
 def _vector(text: str) -> bytes:

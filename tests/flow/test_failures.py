@@ -243,7 +243,7 @@ def test_calls_that_never_came_to_a_backend_are_told_apart(client: Connection, r
         last = records.all[-1]
         assert (last.outcome, last.error, last.status) == (outcome, error, reply.status)
     client.post(path, body, key="ark-nobody")
-    assert (records.all[-1].outcome, records.all[-1].error) == ("refused", "Unauthenticated")
+    assert (records.all[-1].outcome, records.all[-1].error) == ("refused", "UnknownCredentials")
 
 
 def test_every_attempt_of_this_file_was_settled(ledger: MemoryLedger) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from arkway.admin.aliases import Aliases
 from arkway.admin.endpoints import Endpoints
 from arkway.admin.keys import Keys
 from arkway.app import Parts
@@ -17,13 +19,17 @@ from arkway.backends.engine.settings import MIB, EngineModel, EngineSettings
 from arkway.config import Settings
 from arkway.core.errors import ArkwayError
 from arkway.core.model import Endpoint, ModelCard
+from arkway.models.catalogue import DEFAULT_CHAT
 from arkway.models.store import InstalledModel, ModelStore
+from arkway.sealing import load_or_create
+from arkway.stores.access_keys import AccessKeyTable
 from arkway.stores.directory import CachedDirectory
 from arkway.stores.drain import Drain
 from arkway.stores.home import database_path, journal_path, pepper, private_directory
 from arkway.stores.journal import Journal
+from arkway.stores.keyring import VARIABLE, open_ring
 from arkway.stores.sqlite import SqliteStore
-from arkway.stores.tables import EndpointTable, KeyTable, UsageTable
+from arkway.stores.tables import AliasTable, EndpointTable, KeyTable, UsageTable
 from arkway.telemetry.metrics import Reading
 
 log = logging.getLogger("arkway")
@@ -67,6 +73,12 @@ def engine_models(models: Iterable[InstalledModel]) -> dict[str, EngineModel]:
     return {m.card.served_name: EngineModel(m.path, m.card) for m in models if m.kind == "gguf"}
 
 
+def default_chat(models: Iterable[InstalledModel]) -> InstalledModel | None:
+    """The chat model that retired names stand for: the catalogue's default one where it is installed."""
+    chats = [model for model in models if model.kind == "gguf" and model.is_default]
+    return min(chats, key=lambda model: model.name != DEFAULT_CHAT, default=None)
+
+
 class Installation:
     """Opens a home in the constructor (raises Misconfigured, StoreUnavailable) and closes it in `shutdown`.
 
@@ -78,19 +90,23 @@ class Installation:
         home = private_directory(settings.home)
         self.shelf = Shelf(ModelStore(home / "models"))
         spice = pepper(home)
+        ring = open_ring(home, master_key=os.environ.get(VARIABLE, ""), command=settings.secrets.command)
         self._store = SqliteStore(database_path(home))
+        now_s = int(time.time())
         try:
+            AccessKeyTable(self._store, ring).check_ring(now_s)
             self._journal = Journal(journal_path(home), durability=settings.ledger.durability)
         except BaseException:
             self._store.close()
             raise
         self._drain = Drain(self._journal, UsageTable(self._store), self._store)
-        self._directory = CachedDirectory(self._store, spice)
+        self._directory = CachedDirectory(self._store, spice, ring)
         self._endpoints = Endpoints(EndpointTable(self._store))
         self._keys = Keys(KeyTable(self._store), spice.digest)
-        now_s = int(time.time())
         self.new_endpoints = self._endpoints.ensure([m.name for m in self.shelf.models], now_s)
         self._with_endpoint = {m.name for m in self.shelf.models}
+        self._aliases = Aliases(AliasTable(self._store))
+        self._aliased = self._ensure_aliases()
         self.new_key = "" if self._keys.list() else self._keys.create("first", now_s)[1]
         self._embedder = UseEmbedder(idle_stop_s=settings.engine.idle_stop_s)
         self._pool: EnginePool | None = None
@@ -115,6 +131,8 @@ class Installation:
             backends={ENGINE: pool},
             embedders={EMBEDDING: self._embedder},
             tokenizers={ENGINE: pool, EMBEDDING: self._embedder},
+            classifiers={ENGINE: pool},
+            sealing=load_or_create(self._settings.home) if self._settings.surface.message_encryption else None,
             startup=self._startup,
             shutdown=self._shutdown,
             gauges=self._gauges,
@@ -160,6 +178,8 @@ class Installation:
                 if models != self.shelf.models:
                     self._take_in(models)
                 await self._ensure_endpoints()
+                if not self._aliased:
+                    self._aliased = await asyncio.to_thread(self._ensure_aliases)
             except (ArkwayError, OSError) as error:
                 log.warning("the installed models could not be looked at, and will be again: %s", error)
 
@@ -178,6 +198,16 @@ class Installation:
             self._with_endpoint |= new
             for endpoint in made:
                 log.info("the model %s is installed and has the endpoint %s", endpoint.model_name, endpoint.id)
+
+    def _ensure_aliases(self) -> bool:
+        """Retired models' names stand for the first chat model from the moment it is there; False until then."""
+        model = default_chat(self.shelf.models)
+        if model is None:
+            return False
+        made = self._aliases.ensure(model.name, model.version, int(time.time()))
+        if made:
+            log.info("%d names of retired models stand for %s; see `arkway aliases list`", len(made), model.name)
+        return True
 
     def _gauges(self) -> Reading:
         engines = self._pool.status() if self._pool is not None else ()

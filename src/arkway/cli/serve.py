@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from arkway.app.installation import Installation
+    from arkway.app.listeners import Https
     from arkway.config import Settings
     from arkway.core.model import Endpoint
 
@@ -27,29 +28,42 @@ FORCED_S = 1.0
 @click.command("serve")
 @click.option("--host", default=None, help="Address to listen on; default 127.0.0.1 (this machine only).")
 @click.option("--port", type=click.IntRange(0, 65535), default=None, help="Default 8080; 0 takes any free one.")
+@click.option("--tls-port", type=click.IntRange(0, 65535), default=None, help="HTTPS beside it; default 0: off.")
 @click.option("--pull/--no-pull", "pull", default=None, help="Without a chat model: download the default one; or ask.")
 @click.option("--access-log/--no-access-log", default=None, help="One JSON line per call on standard error.")
 @click.option("--json", "as_json", is_flag=True, help="When ready, print one JSON document: url, endpoints, key file.")
 @click.pass_context
 def command(
-    ctx: click.Context, host: str | None, port: int | None, pull: bool | None, access_log: bool | None, as_json: bool
+    ctx: click.Context,
+    host: str | None,
+    port: int | None,
+    tls_port: int | None,
+    pull: bool | None,
+    access_log: bool | None,
+    as_json: bool,
 ) -> None:
     """Run the server until it is interrupted.
 
     The first start makes the database, an endpoint (`ep-…`) for each installed model, and one API key. The key is
     shown once on a terminal; without one it is written to a file that only you can read, and the path is printed.
+    For HTTPS on a second port, `arkway tls init` makes a certificate once.
     """
     from arkway.cli.context import settings
 
     given = {"host": host, "port": port, "access_log": access_log}
-    config = settings(ctx, {"server": {name: value for name, value in given.items() if value is not None}})
-    listener = _listener(config)
+    server = {name: value for name, value in given.items() if value is not None}
+    config = settings(ctx, {"server": server, "tls": {} if tls_port is None else {"port": tls_port}})
+    https = _https(config)
+    listener = _listener(config.server.host, config.server.port, "--port, or 0 for any free one")
     _warn_of_missing()
     _offer_a_model(ctx, config, pull, quiet=as_json)
-    _serve(config, listener, as_json)
+    _listen(listener, "--port, or 0 for any free one")
+    if https is not None:
+        _listen(https.listener, "--tls-port")
+    _serve(config, listener, https, as_json)
 
 
-def _serve(config: Settings, listener: socket.socket, as_json: bool) -> None:
+def _serve(config: Settings, listener: socket.socket, https: Https | None, as_json: bool) -> None:
     from arkway.app import asgi_app, server_config
     from arkway.app.installation import Installation
     from arkway.telemetry import log
@@ -59,7 +73,7 @@ def _serve(config: Settings, listener: socket.socket, as_json: bool) -> None:
     try:
         key_path = _kept_key(config, installation, as_json)
         announce = _announcement(config, listener, installation, key_path, as_json)
-        server = _server(server_config(config, asgi_app(config, installation.parts())), announce)
+        server = _server(server_config(config, asgi_app(config, installation.parts())), announce, https)
         server.run(sockets=[listener])
     finally:
         installation.close()
@@ -67,12 +81,12 @@ def _serve(config: Settings, listener: socket.socket, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _server(config: uvicorn.Config, announce: Callable[[], None]) -> uvicorn.Server:
+def _server(config: uvicorn.Config, announce: Callable[[], None], https: Https | None = None) -> uvicorn.Server:
     import asyncio
 
-    import uvicorn
+    from arkway.app.listeners import TwoListeners
 
-    class Announcing(uvicorn.Server):
+    class Announcing(TwoListeners):
         """Says when it is ready, and exits with 0 when it was told to stop (uvicorn raises the signal again).
 
         A second SIGINT waits for no call any more; the engines are ended even then.
@@ -98,7 +112,7 @@ def _server(config: uvicorn.Config, announce: Callable[[], None]) -> uvicorn.Ser
                     self._loop.call_soon_threadsafe(_cut, self._loop, self.server_state)
             self.should_exit = True
 
-    return Announcing(config)
+    return Announcing(config, https)
 
 
 def _cut(loop: asyncio.AbstractEventLoop, state: ServerState) -> None:
@@ -113,9 +127,17 @@ def _abort(state: ServerState) -> None:
         connection.transport.abort()
 
 
-def _listener(config: Settings) -> socket.socket:
+def _https(config: Settings) -> Https | None:
+    from arkway.app.listeners import Https, tls_context
+
+    if not config.tls.port:
+        return None
+    context = tls_context(config)
+    return Https(_listener(config.server.host, config.tls.port, "--tls-port"), context)
+
+
+def _listener(host: str, port: int, otherwise: str) -> socket.socket:
     """The bound socket, before anything else is touched: a busy port should cost nothing."""
-    host, port = config.server.host, config.server.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -123,11 +145,21 @@ def _listener(config: Settings) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise click.ClickException(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port, or 0 for any free one"
-        ) from None
+        raise _taken(host, port, error, otherwise) from None
     listener.set_inheritable(True)
     return listener
+
+
+def _listen(listener: socket.socket, otherwise: str) -> None:
+    """Two sockets can be bound to one port and only one of them can listen, which uvloop would not tell."""
+    try:
+        listener.listen()
+    except OSError as error:
+        raise _taken(*listener.getsockname()[:2], error, otherwise) from None
+
+
+def _taken(host: str, port: int, error: OSError, otherwise: str) -> click.ClickException:
+    return click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}; choose another with {otherwise}")
 
 
 def _warn_of_missing() -> None:
@@ -181,31 +213,36 @@ def _kept_key(config: Settings, installation: Installation, as_json: bool) -> st
 def _announcement(
     config: Settings, listener: socket.socket, installation: Installation, key_path: str, as_json: bool
 ) -> Callable[[], None]:
-    host = config.server.host
-    port = listener.getsockname()[1]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    https_url = f"https://{host}:{config.tls.port}" if config.tls.port else ""
     endpoints = installation.endpoints()
 
     def document() -> None:
         import orjson
 
         listed = [{"id": e.id, "model": e.model_name, "status": e.status} for e in endpoints]
-        entry = {"url": url, "pid": os.getpid(), "endpoints": listed, "key_file": key_path or None}
+        where = {"url": url, "https_url": https_url or None, "pid": os.getpid()}
+        entry = {**where, "endpoints": listed, "key_file": key_path or None}
         click.echo(orjson.dumps(entry).decode())
         sys.stdout.flush()
 
     def banner() -> None:
-        click.echo(_banner(url, endpoints, installation.new_key, key_path))
+        click.echo(_banner(url, https_url, endpoints, installation.new_key, key_path))
         sys.stdout.flush()
 
     return document if as_json else banner
 
 
-def _banner(url: str, endpoints: tuple[Endpoint, ...], secret: str, key_path: str) -> str:
+def _banner(url: str, https_url: str, endpoints: tuple[Endpoint, ...], secret: str, key_path: str) -> str:
     lines = [f"Arkway serves at {url}", f"  Ark v3   {url}/api/v3", f"  OpenAI   {url}/v1"]
+    lines.append(f"  MaaS     {url.partition('://')[2]}, scheme http, for the SDKs of v1 and v2")
+    lines += [f"  HTTPS    {https_url}   (clients have to trust it: `arkway tls trust-help`)"] * bool(https_url)
     lines += [f"  endpoint {e.id}  {e.model_name}" + (" (stopped)" * (e.status == "stopped")) for e in endpoints]
     if key_path:
         lines.append(f"  API key  written to {key_path}")
     elif secret:
         lines.append(f"  API key  {secret}   (shown this once; `arkway keys create` makes another)")
+    if key_path or secret:
+        lines.append("  AK/SK    `arkway aksk create` makes a pair for clients that sign their requests")
     return "\n".join(lines)

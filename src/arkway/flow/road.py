@@ -15,6 +15,7 @@ import msgspec
 
 from arkway.core.caller import Call, Caller
 from arkway.core.chat import ChatReply, ChatRequest, ReplyTag, Usage
+from arkway.core.classification import ClassifyReply, ClassifyRequest
 from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
 from arkway.core.errors import ArkwayError, BackendFailed, BackendTimeout, CallerError, Refused, UnsupportedModel
 from arkway.core.events import Completeness, Event, Fold
@@ -24,7 +25,7 @@ from arkway.flow import admit, leaving
 from arkway.flow.meter import Meter
 from arkway.flow.patience import Patience
 from arkway.flow.route import Router
-from arkway.ports import Attempt, Backend, Embedder, Ledger, Outcome, Tokenizer
+from arkway.ports import Attempt, Backend, CertRequest, Classifier, Embedder, Ledger, Outcome, Tokenizer
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -138,6 +139,7 @@ class Road:
         backends: Mapping[str, Backend],
         embedders: Mapping[str, Embedder],
         tokenizers: Mapping[str, Tokenizer],
+        classifiers: Mapping[str, Classifier],
         deadlines: Deadlines = Deadlines(),  # noqa: B008
         clock_ms: Callable[[], int] = lambda: monotonic_ns() // 1_000_000,
     ) -> None:
@@ -146,13 +148,14 @@ class Road:
         self._backends = backends
         self._embedders = embedders
         self._tokenizers = tokenizers
+        self._classifiers = classifiers
         self._clock_ms = clock_ms
         self.deadlines = deadlines
 
     def open_chat(self, origin: Origin, request: ChatRequest) -> ChatCall:
         """Routes, admits and reserves. Raises CallerError, Refused, StoreUnavailable."""
-        deployment = self._router.deployment(origin.caller, request.asked, names=origin.names)
-        admit.chat(deployment, request)
+        deployment = self._deployment(origin, request.asked, request.asked_version)
+        request = admit.chat(deployment, request)
         estimate = request.max_tokens or deployment.card.default_output_tokens
         return ChatCall(origin, deployment, request, self._meter(origin, deployment, estimate))
 
@@ -167,7 +170,7 @@ class Road:
 
     def open_embed(self, origin: Origin, request: EmbedRequest) -> Task[EmbedReply]:
         """Routes, admits and reserves. Raises CallerError, StoreUnavailable."""
-        deployment = self._router.deployment(origin.caller, request.asked, names=origin.names)
+        deployment = self._deployment(origin, request.asked, request.asked_version)
         service = _offered(self._embedders, deployment, "embeddings", request.asked)
         return Task(
             origin,
@@ -179,7 +182,7 @@ class Road:
 
     def open_tokenize(self, origin: Origin, request: TokenizeRequest) -> Task[tuple[Tokenized, ...]]:
         """As `open_embed`. Tokenization costs nothing, but is on record."""
-        deployment = self._router.deployment(origin.caller, request.asked, names=origin.names)
+        deployment = self._deployment(origin, request.asked, request.asked_version)
         service = _offered(self._tokenizers, deployment, "tokenization", request.asked)
         return Task(
             origin,
@@ -189,6 +192,25 @@ class Road:
             lambda _: Usage(provenance="counted"),
         )
 
+    def open_classify(self, origin: Origin, request: ClassifyRequest) -> Task[ClassifyReply]:
+        """As `open_embed`."""
+        deployment = self._deployment(origin, request.asked, request.asked_version)
+        service = _offered(self._classifiers, deployment, "chat", request.asked, "classification")
+        return Task(
+            origin,
+            deployment,
+            self._meter(origin, deployment),
+            service.classify(deployment, request, origin.call()),
+            lambda reply: reply.usage,
+        )
+
+    def certified(self, origin: Origin, request: CertRequest) -> Deployment:
+        """Whose certificate is asked for. Raises CallerError."""
+        return self._deployment(origin, request.asked, request.asked_version)
+
+    def _deployment(self, origin: Origin, asked: str, version: str) -> Deployment:
+        return self._router.deployment(origin.caller, asked, names=origin.names, version=version)
+
     async def result(self, task: Task[T]) -> T:
         return await task.result(self.deadlines.first_event_s)
 
@@ -196,12 +218,14 @@ class Road:
         return Meter(self._ledger, origin.attempt(deployment, estimate_tokens), self._clock_ms)
 
 
-def _offered(services: Mapping[str, S], deployment: Deployment, operation: Capability, asked: str) -> S:
+def _offered(
+    services: Mapping[str, S], deployment: Deployment, capability: Capability, asked: str, operation: str = ""
+) -> S:
     """What performs the operation for this deployment. Raises UnsupportedModel when nothing does."""
-    admit.capable(deployment, operation, asked)
+    admit.capable(deployment, capability, asked, operation)
     service = services.get(deployment.backend)
     if service is None:
-        raise UnsupportedModel(asked, operation)
+        raise UnsupportedModel(asked, operation or capability)
     return service
 
 

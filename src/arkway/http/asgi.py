@@ -11,7 +11,7 @@ import msgspec
 
 from arkway.core.errors import ArkwayError, HeadTooLarge, RequestTimeout, TooLarge
 from arkway.core.ids import REQUEST_ID_ENTROPY_BYTES, request_id
-from arkway.core.raw import ClientGone, RawRequest
+from arkway.core.raw import ClientGone, RawRequest, Tap
 from arkway.flow import leaving
 from arkway.flow.patience import Patience
 from arkway.http.serve import Server
@@ -104,6 +104,8 @@ class AsgiApp:
             now_ms=now_ms,
             receive=exchange.body,
             peer=scope["client"][0] if scope.get("client") else "",
+            raw_path=_raw_path(scope),
+            fields=tuple(scope["headers"]),
         )
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -146,8 +148,8 @@ class Exchange:
         """Notes whether a body is announced: until it is read, an answer ends the connection."""
         self._unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
-    async def body(self, limit_bytes: int) -> bytes:
-        """The whole body. Raises TooLarge, RequestTimeout, ClientGone."""
+    async def body(self, limit_bytes: int, tap: Tap | None = None) -> bytes:
+        """The whole body, each piece shown to ``tap`` as it arrives. Raises TooLarge, RequestTimeout, ClientGone."""
         pieces: list[bytes] = []
         size = 0
         try:
@@ -160,6 +162,8 @@ class Exchange:
                     size += len(piece)
                     if size > limit_bytes:
                         raise TooLarge(limit_bytes)
+                    if tap is not None:
+                        tap(piece)
                     pieces.append(piece)
                     if not message.get("more_body"):
                         break
@@ -227,6 +231,12 @@ def _oversized(scope: Message, limits: Limits) -> HeadTooLarge | None:
     if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > limits.target_bytes:
         return HeadTooLarge(f"the request line is larger than {limits.target_bytes} bytes")
     return None
+
+
+def _raw_path(scope: Message) -> str:
+    """The path as it was sent. A server that does not say gets its decoded one taken for it."""
+    raw_path: bytes | None = scope.get("raw_path")
+    return scope["path"] if raw_path is None else raw_path.partition(b"?")[0].decode("latin-1")
 
 
 def _abort(send: Send) -> None:

@@ -7,10 +7,11 @@ pulled before the status line leaves, so that everything that can be an HTTP err
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
+from itertools import islice
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from arkway.core.caller import Caller
 from arkway.core.chat import Usage
@@ -25,12 +26,23 @@ from arkway.core.errors import (
 )
 from arkway.core.events import Event
 from arkway.core.model import Deployment
-from arkway.core.raw import ClientGone, RawRequest, Writer
-from arkway.flow import identify
+from arkway.core.raw import ClientGone, RawRequest, Tap, Writer
+from arkway.flow.identify import Identity
 from arkway.flow.road import ChatCall, Origin, Road, Task
 from arkway.http.pulse import Beat, Pulse
 from arkway.http.surface import Route, Surface
-from arkway.ports import CallRecord, Dialect, Directory, Observer, Outcome, StreamEncoder
+from arkway.ports import (
+    Adjustment,
+    CallRecord,
+    Certifying,
+    Classifying,
+    Dialect,
+    Listing,
+    Observer,
+    Outcome,
+    StreamEncoder,
+    Tokenizing,
+)
 
 log = logging.getLogger("arkway")
 
@@ -38,6 +50,7 @@ JSON = ("content-type", "application/json; charset=utf-8")
 STREAM = ("content-type", "text/event-stream; charset=utf-8")
 NO_CACHE = ("cache-control", "no-cache, no-store")
 NO_BUFFER = ("x-accel-buffering", "no")
+ADJUSTED_SHOWN = 32
 
 AnyCall = TypeVar("AnyCall", bound=ChatCall | Task[Any])
 Page = Callable[[], Awaitable[tuple[int, str, bytes]]]
@@ -47,11 +60,13 @@ class Visit:
     """One request while it is being served: what has become known of it so far."""
 
     __slots__ = (
+        "adjusted",
         "caller",
         "deployment",
         "dialect",
         "error",
         "first_token_s",
+        "listened",
         "raw",
         "settled",
         "started_s",
@@ -71,6 +86,8 @@ class Visit:
         self.status = 0
         self.error = ""
         self.stream = False
+        self.listened = False
+        self.adjusted: tuple[tuple[str, Adjustment], ...] = ()
         self.started_s = monotonic()
 
     def note(self, error: Exception) -> None:
@@ -78,6 +95,10 @@ class Visit:
         failure = error if isinstance(error, ArkwayError) else InternalError()
         self.error = type(failure).__name__
         self.status = self.dialect.encode_error(failure, self.raw.request_id).status
+
+    def adjust(self, ignored: tuple[str, ...], clamped: tuple[str, ...] = ()) -> None:
+        """Which of the caller's fields did not do what they say."""
+        self.adjusted = (*((name, "ignored") for name in ignored), *((name, "clamped") for name in clamped))
 
     @contextmanager
     def of(self, call: AnyCall) -> Generator[AnyCall]:
@@ -96,7 +117,7 @@ class Visit:
         client_id = self.raw.header("x-client-request-id")
         if client_id and len(client_id) <= 256 and client_id.isascii() and client_id.isprintable():
             common.append(("x-client-request-id", client_id))
-        return [*common, *headers]
+        return [*common, *_told(self.adjusted), *headers]
 
 
 class Server:
@@ -105,14 +126,14 @@ class Server:
     def __init__(
         self,
         surface: Surface,
-        directory: Directory,
+        identity: Identity,
         road: Road,
         pages: Mapping[str, Page],
         observer: Observer,
         pulse: Pulse,
     ) -> None:
         self._surface = surface
-        self._directory = directory
+        self._identity = identity
         self._road = road
         self._pages = pages
         self._observer = observer
@@ -121,22 +142,24 @@ class Server:
             "chat": self._chat,
             "embeddings": self._embed,
             "tokenization": self._tokenize,
+            "classification": self._classify,
+            "cert": self._certify,
             "models": self._models,
             "model": self._model,
         }
 
     async def handle(self, raw: RawRequest, writer: Writer) -> None:
         """Answers one request, whatever happens; raises ClientGone once the client has left."""
-        visit = Visit(raw, self._surface.dialect_at(raw.path))
         try:
             route = self._surface.pick(raw.method, raw.path)
         except ArkwayError as error:
             await self.refuse(raw, writer, error)
             return
-        visit.dialect = self._surface.dialect(route)
+        visit = Visit(raw, self._surface.dialect(route).suited(raw))
         try:
             await self._serve(visit, route, writer)
         except ArkwayError as error:
+            await self._listen(visit, route)
             await self._refuse(visit, writer, error)
         except ClientGone:
             raise
@@ -146,7 +169,9 @@ class Server:
 
     async def refuse(self, raw: RawRequest, writer: Writer, error: ArkwayError) -> None:
         """Answers a request that has no route, or that the transport already found wanting: operation ``none``."""
-        visit = Visit(raw, self._surface.dialect_at(raw.path))
+        visit = Visit(raw, self._surface.dialect_at(raw.path).suited(raw))
+        # The body is not read here, so that nobody knows: see `_body`.
+        visit.stream = visit.dialect.deaf_to_status and raw.path.endswith("/chat")
         visit.note(error)
         self._observer.started(visit.dialect.name, "none")
         self._observer.ended(_record(visit, "none", "refused"))
@@ -173,23 +198,40 @@ class Server:
 
     async def _call(self, visit: Visit, route: Route, writer: Writer) -> None:
         raw = visit.raw
-        visit.caller = identify.bearer(self._directory, raw)
-        body = await self._body(raw, route)
+        proof = self._identity.begin(raw, "any" if route.auth == "any" else "bearer")
+        body = await self._body(visit, route, proof.tap)
+        visit.caller = proof.caller()
         origin = Origin(raw, visit.caller, route.dialect, route.operation, route.dialect in self._surface.named)
         await self._operations[route.operation](visit, origin, body, writer)
 
-    async def _body(self, raw: RawRequest, route: Route) -> bytes:
+    async def _listen(self, visit: Visit, route: Route) -> None:
+        """For a client that sees no status: does the body that nobody has begun to read ask for a stream?"""
+        if visit.dialect.deaf_to_status and not visit.listened and route.operation == "chat":
+            with suppress(ArkwayError):
+                await self._body(visit, route)
+
+    async def _body(self, visit: Visit, route: Route, tap: Tap | None = None) -> bytes:
+        """The body; of a client that sees no status, what it asks for is noted, even where it cannot be decoded.
+
+        Until the whole body is here, a stream: a frame is an error to a client that wants no stream, and nothing is an
+        answer to one that does.
+        """
+        raw, visit.listened = visit.raw, True
+        visit.stream = visit.dialect.deaf_to_status and route.operation == "chat"
         encoding = raw.header("content-encoding")
         if encoding and encoding.lower() != "identity":
             raise UnsupportedEncoding(encoding)
         length = raw.header("content-length")
         if route.body_max_bytes and length.isdecimal() and int(length) > route.body_max_bytes:
             raise TooLarge(route.body_max_bytes)
-        return await raw.receive(route.body_max_bytes) if route.body_max_bytes else b""
+        body = await raw.receive(route.body_max_bytes, tap) if route.body_max_bytes else b""
+        visit.stream = visit.stream and visit.dialect.wants_stream(body)
+        return body
 
     async def _refuse(self, visit: Visit, writer: Writer, error: ArkwayError) -> None:
-        reply = visit.dialect.encode_error(error, visit.raw.request_id)
-        await writer.reply(reply.status, visit.head(JSON, *reply.headers), reply.body)
+        reply = visit.dialect.encode_error(error, visit.raw.request_id, stream=visit.stream)
+        named = any(name == "content-type" for name, _ in reply.headers)
+        await writer.reply(reply.status, visit.head(*(() if named else (JSON,)), *reply.headers), reply.body)
 
     async def _reply(self, visit: Visit, writer: Writer, body: bytes) -> None:
         visit.status = 200
@@ -200,29 +242,48 @@ class Server:
         await writer.reply(status, visit.head(("content-type", content_type), NO_CACHE), body)
 
     async def _models(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
-        deployments = self._road.deployments(origin.caller)
-        await self._reply(visit, writer, visit.dialect.encode_models(deployments))
+        listing = cast(Listing, visit.dialect)
+        await self._reply(visit, writer, listing.encode_models(self._road.deployments(origin.caller)))
 
     async def _model(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
+        listing = cast(Listing, visit.dialect)
         name = visit.raw.path.rpartition("/")[2]
-        await self._reply(visit, writer, visit.dialect.encode_models(self._road.deployments(origin.caller), name))
+        await self._reply(visit, writer, listing.encode_models(self._road.deployments(origin.caller), name))
 
     async def _embed(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
         request = visit.dialect.decode_embed(origin.raw, body)
+        visit.adjust(request.ignored)
         with visit.of(self._road.open_embed(origin, request)) as task:
             reply = await self._road.result(task)
             await self._reply(visit, writer, visit.dialect.encode_embed(reply, request, task.tag))
 
     async def _tokenize(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
-        request = visit.dialect.decode_tokenize(origin.raw, body)
+        dialect = cast(Tokenizing, visit.dialect)
+        request = dialect.decode_tokenize(origin.raw, body)
+        visit.adjust(request.ignored)
         with visit.of(self._road.open_tokenize(origin, request)) as task:
             reply = await self._road.result(task)
-            await self._reply(visit, writer, visit.dialect.encode_tokenize(reply, request, task.tag))
+            await self._reply(visit, writer, dialect.encode_tokenize(reply, request, task.tag))
+
+    async def _classify(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
+        dialect = cast(Classifying, visit.dialect)
+        request = dialect.decode_classify(origin.raw, body)
+        visit.adjust(request.ignored)
+        with visit.of(self._road.open_classify(origin, request)) as task:
+            reply = await self._road.result(task)
+            await self._reply(visit, writer, dialect.encode_classify(reply, request, task.tag))
+
+    async def _certify(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
+        dialect = cast(Certifying, visit.dialect)
+        request = dialect.decode_cert(origin.raw, body)
+        visit.deployment = self._road.certified(origin, request)
+        await self._reply(visit, writer, dialect.encode_cert(visit.deployment, request, origin.tag(visit.deployment)))
 
     async def _chat(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
         request = visit.dialect.decode_chat(origin.raw, body)
         visit.stream = request.stream
         with visit.of(self._road.open_chat(origin, request)) as call:
+            visit.adjust(call.request.ignored, call.request.clamped)
             if request.stream:
                 await self._stream(visit, call, writer)
             else:
@@ -290,4 +351,14 @@ def _record(visit: Visit, operation: str, outcome: Outcome) -> CallRecord:
         duration_s=monotonic() - visit.started_s,
         stream=visit.stream,
         key_id=visit.caller.key_id if visit.caller else "",
+        adjusted=visit.adjusted,
     )
+
+
+def _told(adjusted: tuple[tuple[str, Adjustment], ...]) -> Iterator[tuple[str, str]]:
+    """Headers that name the fields: those that a header can hold, as many as a reader looks at."""
+    for how in dict.fromkeys(effect for _, effect in adjusted):
+        names = (name for name, effect in adjusted if effect == how)
+        plain = (name for name in names if name.isascii() and name.isprintable() and "," not in name)
+        if shown := ", ".join(islice(plain, ADJUSTED_SHOWN)):
+            yield f"x-arkway-{how}", shown

@@ -14,15 +14,20 @@ import msgspec
 from arkway.core.errors import MethodNotAllowed, RouteNotFound
 from arkway.ports import Dialect
 
-Operation = Literal["chat", "embeddings", "tokenization", "models", "model", "livez", "readyz", "metrics"]
-Auth = Literal["bearer", "none"]
+Operation = Literal[
+    "chat", "embeddings", "tokenization", "classification", "cert", "models", "model", "livez", "readyz", "metrics"
+]
+Auth = Literal["bearer", "any", "none"]
 
 KIB = 1024
 MIB = 1024 * KIB
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One route. ``{}`` as the last segment of ``path`` takes any one segment. ``dialect`` is its name."""
+    """One route. ``{}`` as one segment of ``path`` takes any segment. ``dialect`` is its name.
+
+    ``auth``: an API key (``bearer``), that or a signature (``any``), or nothing (``none``).
+    """
 
     method: str
     path: str
@@ -33,6 +38,16 @@ class Route(msgspec.Struct, frozen=True):
 
 
 ROUTES: tuple[Route, ...] = (
+    Route("POST", "/api/v1/chat", "v1", "chat", "any", 16 * MIB),
+    Route("POST", "/api/v1/embeddings", "v1", "embeddings", "any", 8 * MIB),
+    Route("POST", "/api/v1/tokenization", "v1", "tokenization", "any", 8 * MIB),
+    Route("POST", "/api/v1/classification", "v1", "classification", "any", 8 * MIB),
+    Route("POST", "/api/v1/cert", "v1", "cert", "any", MIB),
+    Route("POST", "/api/v2/endpoint/{}/chat", "v2", "chat", "any", 16 * MIB),
+    Route("POST", "/api/v2/endpoint/{}/embeddings", "v2", "embeddings", "any", 8 * MIB),
+    Route("POST", "/api/v2/endpoint/{}/tokenization", "v2", "tokenization", "any", 8 * MIB),
+    Route("POST", "/api/v2/endpoint/{}/classification", "v2", "classification", "any", 8 * MIB),
+    Route("POST", "/api/v2/endpoint/{}/cert", "v2", "cert", "any", MIB),
     Route("POST", "/api/v3/chat/completions", "v3", "chat", body_max_bytes=16 * MIB),
     Route("POST", "/api/v3/embeddings", "v3", "embeddings", body_max_bytes=8 * MIB),
     Route("POST", "/api/v3/tokenization", "v3", "tokenization", body_max_bytes=8 * MIB),
@@ -46,7 +61,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/metrics", "v3", "metrics", auth="none"),
 )
 
-PREFIXES = (("/v1/", "openai"), ("/", "v3"))
+PREFIXES = (("/api/v1/", "v1"), ("/api/v2/", "v2"), ("/v1/", "openai"), ("/", "v3"))
 
 
 class Surface:
@@ -57,18 +72,28 @@ class Surface:
         self._exact: dict[str, dict[str, Route]] = {}
         for route in routes:
             self._exact.setdefault(route.path, {})[route.method] = route
+        self._holes = sorted({_hole(route.path) for route in routes} - {-1})
         self.named = named
         self.routes = routes
 
     def pick(self, method: str, path: str) -> Route:
         """The route of a request. Raises RouteNotFound, MethodNotAllowed."""
-        methods = self._exact.get(path) or self._exact.get(_with_hole(path))
+        methods = self._exact.get(path) or self._with_hole(path)
         if methods is None:
             raise RouteNotFound(path)
         route = methods.get("GET" if method == "HEAD" else method)
         if route is None:
             raise MethodNotAllowed(method, path, tuple(methods))
         return route
+
+    def _with_hole(self, path: str) -> dict[str, Route] | None:
+        segments = path.split("/")
+        for hole in self._holes:
+            if hole < len(segments) and segments[hole]:
+                methods = self._exact.get("/".join([*segments[:hole], "{}", *segments[hole + 1 :]]))
+                if methods is not None:
+                    return methods
+        return None
 
     def dialect(self, route: Route) -> Dialect:
         return self._dialects[route.dialect]
@@ -78,6 +103,7 @@ class Surface:
         return next(self._dialects[name] for prefix, name in PREFIXES if path.startswith(prefix) or prefix == "/")
 
 
-def _with_hole(path: str) -> str:
-    head, _, last = path.rpartition("/")
-    return f"{head}/{{}}" if last else ""
+def _hole(path: str) -> int:
+    """Which segment is open; -1 = none."""
+    segments = path.split("/")
+    return segments.index("{}") if "{}" in segments else -1

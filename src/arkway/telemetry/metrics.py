@@ -15,6 +15,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 TOKEN_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 
+ADJUSTED_NAMES_MAX = 256
+
 Reading = Mapping[str, float]
 
 # A second series for each counter says nothing that the scraper does not know.
@@ -43,6 +45,10 @@ class Metrics:
         self._each = cache(
             self._histogram("tpot_seconds", "Per token after the first", ("model",), TOKEN_SECONDS).labels
         )
+        self._adjusted = self._counter(
+            "adjusted_fields", "Fields of requests that had no or not their full effect", ("dialect", "field", "effect")
+        )
+        self._adjusted_names: set[str] = set()
         self._inflight = cache(Gauge("arkway_inflight", "Calls being served", where, registry=self._registry).labels)
         self._registry.register(_Readings(gauges))
 
@@ -56,11 +62,19 @@ class Metrics:
         self._seconds(*where).observe(record.duration_s)
         if record.error:
             self._errors(*where, record.error).inc()
+        for name, effect in record.adjusted:
+            self._adjusted.labels(record.dialect, self._bounded(name), effect).inc()
         self._count_tokens(record)
 
     def render(self) -> bytes:
         """The exposition text."""
         return generate_latest(self._registry)
+
+    def _bounded(self, name: str) -> str:
+        """Callers choose the names of unknown fields: past so many, they are all one."""
+        if len(self._adjusted_names) < ADJUSTED_NAMES_MAX:
+            self._adjusted_names.add(name)
+        return name if name in self._adjusted_names else "other"
 
     def _count_tokens(self, record: CallRecord) -> None:
         usage = record.usage
