@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requir
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-sdks demo serve fmt check test test-sdks wire crash bench docs lock clean
+.PHONY: help setup setup-dev setup-sdks demo serve fmt check test test-sdks compatibility wire fuzz crash bench docs lock clean
 
 help: ## what each target does
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,8 +33,9 @@ setup: $(VENV)/.run ## install what running needs
 
 setup-dev: $(VENV)/.dev ## install what tests and checks need
 
-setup-sdks: $(VENV)/.dev ## install the SDKs under test, one environment each
+setup-sdks: $(VENV)/.dev ## install the SDKs under test: Python, Go, Java, Node
 	@$(BIN)/python tests/sdk/environments.py
+	@$(BIN)/python tests/sdk/toolchains.py
 
 demo: $(VENV)/.run ## pull the default model, start a server, ask it with the official Ark SDK, stop
 	@$(BIN)/python tests/sdk/environments.py ark
@@ -53,12 +54,20 @@ check: $(VENV)/.dev ## format, lint, types, import directions
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-test: $(VENV)/.dev ## every test but the long programmes
-	@$(BIN)/python tests/sdk/environments.py
-	@$(BIN)/python -m pytest -q -m "not long" $(ARGS)
+test: $(VENV)/.dev ## every test but the SDKs' and the long programmes
+	@$(BIN)/python tests/sdk/environments.py ark ark-2024 arkruntime openai
+	@$(BIN)/python -m pytest -q -m "not long" --ignore=tests/sdk $(ARGS)
 
-test-sdks: setup-sdks ## the unmodified official SDKs against a scripted server
+test-sdks: setup-sdks ## the unmodified official SDKs of four languages against a scripted server
+	@rm -rf .cache/conformance
 	@$(BIN)/python -m pytest -q tests/sdk $(ARGS)
+	@$(BIN)/python scripts/compatibility.py --check
+
+compatibility: $(VENV)/.dev ## write the table of clients and cases from the last `make test-sdks`
+	@$(BIN)/python scripts/compatibility.py
+
+fuzz: $(VENV)/.dev ## signatures, 100,000 mutated requests against a second implementation
+	@ARKWAY_FUZZ_CASES=100000 $(BIN)/python -m pytest -q tests/unit/signing
 
 wire: $(VENV)/.dev ## write the golden wire files anew; read the diff before you commit it
 	@$(BIN)/python -m pytest -q tests/wire --regenerate

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -98,12 +98,20 @@ def wait_ready(server: Server) -> None:
     raise TimeoutError(f"{server.url} was not ready within {READY_LIMIT_S:g} seconds")
 
 
-def ask(server: Server, method: str, path: str, key: str = "", body: dict[str, Any] | None = None) -> tuple[int, bytes]:
+def ask(
+    server: Server,
+    method: str,
+    path: str,
+    key: str = "",
+    body: dict[str, Any] | bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> tuple[int, bytes]:
     """One request, outside any measurement: status and body."""
     connection = http.client.HTTPConnection(*server.address, timeout=60)
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"} if key else {}
+    proof = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"} if key else {}
+    data = msgspec.json.encode(body) if isinstance(body, dict) else body
     try:
-        connection.request(method, path, None if body is None else msgspec.json.encode(body), headers)
+        connection.request(method, path, data, {**proof, **(headers or {})})
         response = connection.getresponse()
         return response.status, response.read()
     finally:

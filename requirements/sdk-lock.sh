@@ -7,7 +7,7 @@ compile() {
     pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
         --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file "sdk-$1.txt" "sdk-$1.in"
 }
-for client in build ark ark-2024 openai arkruntime; do
+for client in build ark ark-2024 openai arkruntime maas maas-2024 langchain; do
     compile "$client"
 done
 # See the remark in sdk-arkruntime.in.

@@ -25,17 +25,24 @@ from arkway.core import errors
 from arkway.core.model import ParameterRange
 from arkway.dialects.openai import errors as openai_errors
 from arkway.dialects.openai import fields as openai_fields
+from arkway.dialects.v1 import fields as v1_fields
+from arkway.dialects.v2 import fields as v2_fields
 from arkway.dialects.v3 import errors as v3_errors
 from arkway.dialects.v3 import fields as v3_fields
 from arkway.http.surface import ROUTES, Route
 from arkway.models.catalogue import CATALOGUE, CatalogueEntry
 from arkway.telemetry.metrics import Metrics
+from arkway.wire import messages
 from arkway.wire.codes import FINAL, Code, code_of
-from arkway.wire.fields import Field, Table
+from arkway.wire.fields import Field, Table, mode_rows
+from arkway.wire.maas_shape import errors as maas_errors
 from arkway.wire.openai_shape import request as shape
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"(<!-- generated: ([a-z0-9-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+# Parts that another script writes: the table of clients and cases (scripts/compatibility.py).
+ELSEWHERE = {"cells"}
 
 MEANINGS = {
     "home": "The data directory. See [where settings come from](#where-settings-come-from).",
@@ -45,6 +52,18 @@ MEANINGS = {
     "libraries say nothing below a warning.",
     "server.access_log": "One log line per call: ids, status, tokens, duration; never a prompt, an answer or a key.",
     "server.drain_s": "How long a stop waits for calls under way before it cuts them; seconds.",
+    "tls.port": "Port of the HTTPS listener beside the plain one; 0 = off. See [TLS](tls.md).",
+    "tls.certificate": "PEM file with the certificate and its chain; empty = the one of `arkway tls init`.",
+    "tls.key": "PEM file with its private key; empty = the one of `arkway tls init`.",
+    "surface.v2_model_names": "Whether the endpoint's place in a v2 path may hold a model's name or an alias.",
+    "surface.legacy_mode": "What v1 and v2 take: what real callers send, or only what the documents allow "
+    "([both, field by field](legacy-fields.md)).",
+    "surface.message_encryption": "End-to-end encryption of message texts on v1 and v2 "
+    "([message encryption](message-encryption.md)).",
+    "signing.regions": "Regions that a signature's scope may name; none = any.",
+    "signing.max_skew_s": "How far a signature's date may be from the server's clock; seconds.",
+    "signing.public_hosts": "Names by which callers know a server behind a proxy that rewrites `Host`.",
+    "secrets.command": "A command that prints the master key of the key ring ([access keys](access-keys.md)).",
     "surface.v3_model_names": "Whether `model` on `/api/v3` may be a model's name beside an endpoint id.",
     "surface.openai_model_names": "The same on `/v1`.",
     "stream.heartbeat_s": "A stream that was silent this long gets a sign of life (an empty delta); seconds.",
@@ -66,6 +85,7 @@ FLAGS = {
     "server.host": "--host",
     "server.port": "--port",
     "server.access_log": "--access-log",
+    "tls.port": "--tls-port",
 }
 
 
@@ -78,7 +98,7 @@ class Limit(msgspec.Struct, frozen=True):
     error: type[errors.ArkwayError] | None = None
 
 
-_REQUEST = "arkway.wire.openai_shape.request"
+_REQUEST = "arkway.wire.limits"
 _HTTP = "arkway.http.asgi.Limits"
 _SCHEMA = "arkway.backends.engine.schema"
 _ENGINE = "arkway.backends.engine.settings.EngineSettings"
@@ -107,6 +127,11 @@ JSON_BODY = (
     Limit("`model`", f"{_REQUEST}.MODEL_MAX_BYTES", "bytes", errors.InvalidField),
     Limit("`user` and every other name", f"{_REQUEST}.NAME_MAX_BYTES", "bytes", errors.InvalidField),
     Limit("Texts of one embeddings or tokenization call", f"{_REQUEST}.EMBED_INPUTS_MAX", "", errors.InvalidField),
+    Limit("`stop` on v1 and v2", f"{_REQUEST}.LEGACY_STOP_MAX", "strings", errors.InvalidField),
+    Limit("`labels` of one classification", f"{_REQUEST}.LABELS_MAX", "entries", errors.InvalidField),
+    Limit("One label", f"{_REQUEST}.LABEL_MAX_BYTES", "bytes", errors.InvalidField),
+    Limit("Candidates at one position", f"{_REQUEST}.TOP_LOGPROBS_MAX", "", errors.InvalidField),
+    Limit("`crypto_token`", f"{_REQUEST}.CRYPTO_TOKEN_MAX_BYTES", "bytes", errors.InvalidField),
     Limit("One text of such a call", f"{_REQUEST}.EMBED_INPUT_MAX_BYTES", "bytes", errors.InvalidField),
     Limit("All texts of such a call", f"{_REQUEST}.EMBED_TOTAL_MAX_BYTES", "bytes", errors.InvalidField),
 )
@@ -171,6 +196,8 @@ def rendered() -> dict[Path, str]:
 
 def _section(found: re.Match[str]) -> str:
     name = found[2]
+    if name in ELSEWHERE:
+        return found[0]
     if name not in SECTIONS:
         raise SystemExit(f"there is no generated part `{name}`; there are {', '.join(SECTIONS)}")
     return f"{found[1]}\n{SECTIONS[name]().strip()}\n\n{found[4]}"
@@ -202,8 +229,8 @@ def routes() -> str:
 
 
 def _route(route: Route) -> tuple[str, ...]:
-    auth = "API key" if route.auth == "bearer" else "none"
-    dialect = route.dialect if route.auth == "bearer" else "-"
+    auth = {"bearer": "API key", "any": "API key or signature", "none": "none"}[route.auth]
+    dialect = "-" if route.auth == "none" else route.dialect
     path = route.path.replace("{}", "{name}")
     body = amount(route.body_max_bytes, "bytes") if route.body_max_bytes else "no body"
     return (route.method, _code(path), dialect, route.operation, auth, body)
@@ -242,6 +269,21 @@ def _bounds(low: float | None, high: float | None) -> str:
     return f"at least {low:g}" if low is not None else f"at most {high:g}"
 
 
+def modes_of(*tables: tuple[str, Table]) -> Callable[[], str]:
+    """A section for the tables of one operation, a prefix before each: what every field does in either mode."""
+
+    def section() -> str:
+        titles = ("field", "type", "compat (default)", "strict", "meaning")
+        return markdown_table(titles, (row for prefix, table in tables for row in _modes(prefix, table)))
+
+    return section
+
+
+def _modes(prefix: str, table: Table) -> Iterable[tuple[str, ...]]:
+    for (name, kind, compat, strict), entry in zip(mode_rows(table, prefix), table.values(), strict=True):
+        yield (_code(name), kind, compat, "the same" if strict == compat else strict, entry.doc)
+
+
 # Errors
 
 
@@ -252,7 +294,13 @@ def error_tree() -> str:
 
 
 def error_codes() -> str:
-    titles = ("error", "Ark v3: status, code, type", "OpenAI: status, code, type", "headers")
+    titles = (
+        "error",
+        "v1, v2: status, code, code_n",
+        "Ark v3: status, code, type",
+        "OpenAI: status, code, type",
+        "headers",
+    )
     return markdown_table(titles, (_error(leaf) for leaf in error_leaves()))
 
 
@@ -264,8 +312,8 @@ def error_leaves() -> tuple[type[errors.ArkwayError], ...]:
 
 
 def _error(leaf: type[errors.ArkwayError]) -> tuple[str, ...]:
-    v3, openai = coded(v3_errors.CODES, leaf), coded(openai_errors.CODES, leaf)
-    return (_code(leaf.__name__), _coded_text(v3), _coded_text(openai), ", ".join(_error_headers(leaf)))
+    codes = (coded(table, leaf) for table in (maas_errors.CODES, v3_errors.CODES, openai_errors.CODES))
+    return (_code(leaf.__name__), *(_coded_text(code) for code in codes), ", ".join(_error_headers(leaf)))
 
 
 def coded(codes: Mapping[type[errors.ArkwayError], Code], leaf: type[errors.ArkwayError]) -> Code:
@@ -274,7 +322,7 @@ def coded(codes: Mapping[type[errors.ArkwayError], Code], leaf: type[errors.Arkw
 
 
 def _coded_text(code: Code) -> str:
-    return f"{code.status} `{code.code}` `{code.type}`"
+    return f"{code.status} `{code.code}` `{code.number or code.type}`"
 
 
 def _error_headers(leaf: type[errors.ArkwayError]) -> Iterable[str]:
@@ -324,6 +372,8 @@ def type_text(kind: Any) -> str:
         return " or ".join(_code(choice) for choice in typing.get_args(kind))
     if typing.get_origin(kind) is typing.Annotated:
         return type_text(typing.get_args(kind)[0])
+    if typing.get_origin(kind) is tuple:
+        return f"list of {type_text(typing.get_args(kind)[0])}s"
     words = {int: "integer", float: "number", bool: "boolean", str: "string", Path: "path"}
     return words[kind]
 
@@ -483,9 +533,25 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "fields-v3-tokenization": fields_of(v3_fields.TOKENIZE),
     "fields-openai-chat": fields_of(openai_fields.CHAT),
     "fields-openai-embeddings": fields_of(openai_fields.EMBED),
+    "modes-v1-chat": modes_of(
+        ("", v1_fields.CHAT),
+        ("model.", v1_fields.MODEL),
+        ("parameters.", v1_fields.PARAMETERS),
+        ("messages[].", v1_fields.MESSAGE),
+    ),
+    "modes-v1-embeddings": modes_of(("", v1_fields.EMBED)),
+    "modes-v1-tokenization": modes_of(("", v1_fields.TOKENIZE)),
+    "modes-v1-classification": modes_of(("", v1_fields.CLASSIFY)),
+    "modes-v1-cert": modes_of(("", v1_fields.CERT)),
+    "modes-v2-chat": modes_of(
+        ("", v2_fields.CHAT), ("parameters.", v2_fields.PARAMETERS), ("messages[].", v2_fields.MESSAGE)
+    ),
+    "modes-v2-embeddings": modes_of(("", v2_fields.EMBED)),
+    "modes-v2-tokenization": modes_of(("", v2_fields.TOKENIZE)),
+    "modes-v2-classification": modes_of(("", v2_fields.CLASSIFY)),
     "fields-stream-options": fields_of(shape.STREAM_OPTIONS),
     "fields-message": fields_of(shape._MESSAGE),
-    "fields-function": fields_of(shape._FUNCTION),
+    "fields-function": fields_of(messages._FUNCTION),
     "error-tree": error_tree,
     "error-codes": error_codes,
     "settings": settings,

@@ -22,7 +22,9 @@ REQUIREMENTS = ROOT / "requirements"
 ENVIRONMENTS = ROOT / ".venvs"
 
 CLIENTS = ("ark", "ark-2024", "arkruntime", "openai")
-BUILT_FROM_SOURCE = frozenset({"ark-2024"})
+MAAS_CLIENTS = ("maas", "maas-2024")
+ALL = (*CLIENTS, *MAAS_CLIENTS, "langchain")
+BUILT_FROM_SOURCE = frozenset({"ark-2024", "maas-2024"})
 
 PIP_TIMEOUT_S = 900
 
@@ -80,10 +82,10 @@ def _locked(client: str) -> Generator[None]:
 
 def main(clients: list[str]) -> None:
     """Makes the environments of these clients, or of all."""
-    unknown = set(clients) - set(CLIENTS)
+    unknown = set(clients) - set(ALL)
     if unknown:
-        raise SystemExit(f"no such client: {', '.join(sorted(unknown))}; there are {', '.join(CLIENTS)}")
-    for client in clients or CLIENTS:
+        raise SystemExit(f"no such client: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    for client in clients or ALL:
         started_s = time.monotonic()
         python = interpreter(client)
         print(f"{client}: {python} ({time.monotonic() - started_s:.1f} s)", flush=True)

@@ -52,6 +52,16 @@ def scores_emoji(_: object) -> Iterable[Step]:
     yield UsageReport(Usage(7, 2))
 
 
+def scores_words(_: object) -> Iterable[Step]:
+    """Two tokens of two characters each, each with a rival."""
+    for number, (text, rival) in enumerate([("你好", "您好"), ("世界", "大家")], 1):
+        chosen = TokenLogprob(text, -0.25 * number, text.encode())
+        other = TokenLogprob(rival, -1.5 * number, rival.encode())
+        yield Delta(text, logprobs=(LogprobEntry(chosen, (chosen, other)),), completion_tokens=number)
+    yield Finished("stop")
+    yield UsageReport(Usage(7, 2))
+
+
 def slowly(_: object) -> Iterable[Step]:
     """Silent for four heartbeats before the first token and for three between the two."""
     yield Progress(0, 7)

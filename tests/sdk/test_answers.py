@@ -11,9 +11,11 @@ import pytest
 
 from arkway.core.chat import ToolCall, ToolChoice
 from arkway.testing import CHAT_CARD, RunningServer, says
+from tests.sdk.cells import cell
 from tests.sdk.conftest import Client, only
 from tests.sdk.scenes import calls_weather, play, scores_emoji
 
+pytest_plugins = ["tests.sdk.cells"]
 pytestmark = pytest.mark.sdk
 
 PARAMETERS = {"type": "object", "properties": {"城市": {"type": "string"}}, "required": ["城市"]}
@@ -47,6 +49,8 @@ def text_of(chunks: Iterable[dict[str, Any]]) -> str:
     return "".join(chunk["choices"][0]["delta"]["content"] or "" for chunk in chunks if chunk["choices"])
 
 
+@cell("chat")
+@cell("bearer key")
 def test_chat(client: Client, server: RunningServer) -> None:
     completion = client.result(server, "chat", temperature=0.5, max_tokens=64, stop=["完"])
 
@@ -62,6 +66,7 @@ def test_chat(client: Client, server: RunningServer) -> None:
     assert request.messages[0].text() == "你好"
 
 
+@cell("stream")
 def test_stream(client: Client, server: RunningServer) -> None:
     chunks = client.result(server, "stream")
 
@@ -72,6 +77,7 @@ def test_stream(client: Client, server: RunningServer) -> None:
     assert all(chunk["usage"] is None for chunk in chunks)
 
 
+@cell("usage")
 def test_stream_with_usage(client: Client, server: RunningServer) -> None:
     chunks = client.result(server, "stream", stream_options={"include_usage": True})
 
@@ -104,6 +110,7 @@ def test_nulls_mean_nothing(client: Client, server: RunningServer) -> None:
     assert server.backend.requests[0] == server.backend.requests[1]
 
 
+@cell("tool calls")
 def test_tool_call(client: Client, server: RunningServer) -> None:
     play(server, calls_weather)
     wanted = {"tool_choice": {"type": "function", "function": {"name": "get_weather"}}}
@@ -121,6 +128,7 @@ def test_tool_call(client: Client, server: RunningServer) -> None:
     assert request.tool_choice == ToolChoice("named", "get_weather")
 
 
+@cell("tool calls")
 def test_tool_call_in_a_stream(client: Client, server: RunningServer) -> None:
     play(server, calls_weather)
 
@@ -133,6 +141,7 @@ def test_tool_call_in_a_stream(client: Client, server: RunningServer) -> None:
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+@cell("tool calls")
 def test_tool_call_goes_back_as_the_sdk_gave_it(client: Client, server: RunningServer) -> None:
     play(server, calls_weather)
     message = client.result(server, "chat", tools=[WEATHER])["choices"][0]["message"]
@@ -174,6 +183,7 @@ def test_logprobs_in_a_stream(client: Client, server: RunningServer) -> None:
     assert text_of(chunks) == "😀"
 
 
+@cell("embeddings")
 def test_embeddings(client: Client, server: RunningServer) -> None:
     texts = ["花椰菜又称菜花、花菜，是一种常见的蔬菜。", "卷心菜"]
     many = client.result(server, "embeddings", input=texts, encoding_format="float")
@@ -195,6 +205,7 @@ def test_embeddings_in_base64(client: Client, server: RunningServer) -> None:
 
 
 @only("ark", "arkruntime")
+@cell("tokenization")
 def test_tokenization(client: Client, server: RunningServer) -> None:
     reply = client.result(server, "tokenization", text=["你好", "A"])
 

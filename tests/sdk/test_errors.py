@@ -16,9 +16,11 @@ from arkway.core.errors import (
     RateLimited,
 )
 from arkway.testing import MemoryLedger, RunningServer
+from tests.sdk.cells import cell
 from tests.sdk.conftest import Client
 from tests.sdk.scenes import breaks_off, fails, play
 
+pytest_plugins = ["tests.sdk.cells"]
 pytestmark = pytest.mark.sdk
 
 OPERATIONS = pytest.mark.parametrize("operation", ["chat", "stream"])
@@ -36,6 +38,7 @@ def expected(client: Client, name: str, status: int, ark_code: str, openai_code:
 
 
 @OPERATIONS
+@cell("error 400")
 def test_bad_parameter_is_named(client: Client, server: RunningServer, operation: str) -> None:
     error = client.error(server, operation, temperature=3)
 
@@ -59,6 +62,7 @@ def test_too_long_for_the_context(client: Client, server: RunningServer) -> None
 
 
 @OPERATIONS
+@cell("error 401")
 def test_wrong_key(client: Client, server: RunningServer, operation: str) -> None:
     assert facts(client.error(server, operation, api_key="not-a-key")) == expected(
         client, "AuthenticationError", 401, "AuthenticationError", "invalid_api_key", ""
@@ -66,6 +70,7 @@ def test_wrong_key(client: Client, server: RunningServer, operation: str) -> Non
 
 
 @OPERATIONS
+@cell("error 404")
 def test_unknown_endpoint(client: Client, server: RunningServer, operation: str) -> None:
     error = client.error(server, operation, model=server.endpoint_id.replace("tests", "testz"))
 
@@ -82,6 +87,7 @@ def test_embedding_model_does_not_chat(client: Client, server: RunningServer) ->
 
 
 @OPERATIONS
+@cell("error 429")
 def test_overloaded_is_tried_again(client: Client, server: RunningServer, operation: str) -> None:
     play(server, fails(Overloaded("the waiting line is full", retry_after_s=1)))
     started_s = time.monotonic()
@@ -130,6 +136,7 @@ def test_failure_before_the_answer_is_a_status(client: Client, server: RunningSe
     assert (error["class"], error["status"]) == (client.error_class("InternalServerError"), 500)
 
 
+@cell("mid-stream error")
 def test_stream_that_breaks_raises(client: Client, server: RunningServer) -> None:
     play(server, breaks_off("一", "二", "三"))
 

@@ -6,58 +6,31 @@ and curl samples are cut out and run with nothing but address, endpoint and key 
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 
 import pytest
 
 from arkway.testing import EMBEDDING_CARD, RunningServer
 from arkway.wire import json
 from tests.sdk import environments
-from tests.sdk.conftest import DIRECT, PROGRAMS, Client
+from tests.sdk.cells import cell
+from tests.sdk.conftest import PROGRAMS, Client, only
+from tests.sdk.guides import guide, replaced, run
 
+pytest_plugins = ["tests.sdk.cells"]
 pytestmark = pytest.mark.sdk
 
-GUIDES = sorted((environments.ROOT.parent / "shared" / "seeds").glob("000_*.txt"))
 PYTHON = re.compile(r"^pip install 'volcengine-python-sdk\[ark\]'\n(.*?)^Embeddings\n(.*?)^Java SDK$", re.S | re.M)
 CURL = re.compile(r"^curl https://ark\.cn-beijing\.volces\.com.*?^  }'$", re.S | re.M)
-RUN_TIMEOUT_S = 60
-
-needs_guide = pytest.mark.skipif(not GUIDES, reason="no copy of the vendor's guide beside the checkout")
-
-
-def run(command: list[str], environ: dict[str, str]) -> str:
-    """Standard output of a program that has to succeed."""
-    done = subprocess.run(
-        command,
-        env={**os.environ, **DIRECT, **environ},
-        capture_output=True,
-        timeout=RUN_TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode()
-
-
-def replaced(text: str, *changes: tuple[str, str]) -> str:
-    """The text with each placeholder put in; every one of them has to be there."""
-    for placeholder, value in changes:
-        assert placeholder in text
-        text = text.replace(placeholder, value)
-    return text
-
-
-def guide() -> str:
-    return GUIDES[0].read_text(encoding="utf-8")
 
 
 def python_samples() -> tuple[str, str]:
-    found = PYTHON.search(guide())
+    found = PYTHON.search(guide("000"))
     assert found is not None
     return found[1], found[2]
 
 
+@cell("sample program")
 def test_sample_program(client: Client, server: RunningServer) -> None:
     output = run(
         [str(environments.interpreter(client.name)), str(PROGRAMS / "sample.py"), client.name],
@@ -78,16 +51,16 @@ def test_sample_program(client: Client, server: RunningServer) -> None:
     assert [request.max_tokens for request in server.backend.requests] == [32, 32]
 
 
-@needs_guide
-@pytest.mark.parametrize("name", ["ark", "ark-2024"])
-def test_python_chat_of_the_guide(name: str, server: RunningServer) -> None:
+@only("ark", "ark-2024")
+@cell("sample program")
+def test_python_chat_of_the_guide(client: Client, server: RunningServer) -> None:
     source = replaced(
         python_samples()[0],
         ("Ark()\n", f'Ark(base_url="{server.url}/api/v3")\n'),
         ("${YOUR_ENDPOINT_ID}", server.endpoint_id),
     )
 
-    output = run([str(environments.interpreter(name)), "-c", source], {"ARK_API_KEY": server.api_key})
+    output = run([str(environments.interpreter(client.name)), "-c", source], {"ARK_API_KEY": server.api_key})
 
     assert output.splitlines() == [
         "----- standard request -----",
@@ -99,26 +72,25 @@ def test_python_chat_of_the_guide(name: str, server: RunningServer) -> None:
     assert server.backend.requests[0].messages[1].text().startswith("常见的十字花科植物有哪些")
 
 
-@needs_guide
-@pytest.mark.parametrize("name", ["ark", "ark-2024"])
-def test_python_embeddings_of_the_guide(name: str, server: RunningServer) -> None:
+@only("ark", "ark-2024")
+@cell("sample program")
+def test_python_embeddings_of_the_guide(client: Client, server: RunningServer) -> None:
     source = replaced(
         python_samples()[1],
         ("${BASE_URL}", f"{server.url}/api/v3"),
         ("${YOUR_ENDPOINT_ID}", server.embedding_endpoint_id),
     )
 
-    output = run([str(environments.interpreter(name)), "-c", source], {"ARK_API_KEY": server.api_key})
+    output = run([str(environments.interpreter(client.name)), "-c", source], {"ARK_API_KEY": server.api_key})
 
     assert output.startswith("----- embeddings request -----\n")
     assert re.search(r"embedding=\[-?0\.\d+, ", output)
     assert f"model='{EMBEDDING_CARD.served_name}'" in output
 
 
-@needs_guide
 def test_curl_of_the_guide(server: RunningServer) -> None:
     host = ("https://ark.cn-beijing.volces.com", server.url)
-    chat, embeddings = CURL.findall(guide())
+    chat, embeddings = CURL.findall(guide("000"))
     chat = replaced(chat, host, ("${YOUR_ENDPOINT_ID}", server.endpoint_id))
     embeddings = replaced(embeddings, host, ("$YOUR_ENDPOINT_ID", server.embedding_endpoint_id))
     key = {"API_KEY": server.api_key}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from arkway.testing import RunningServer
+from arkway.testing import RunningServer, echoes, says
+from tests.sdk.cells import cell
 from tests.sdk.conftest import Client
 from tests.sdk.scenes import assert_freed, breaks_off, endlessly, play, slowly
+from tests.tools.drip import DripProxy
 
+pytest_plugins = ["tests.sdk.cells"]
 pytestmark = pytest.mark.sdk
 
 
+@cell("heartbeat")
 def test_heartbeats_are_passed_over(client: Client, server: RunningServer) -> None:
     play(server, slowly)
 
@@ -25,6 +29,7 @@ def test_heartbeats_are_passed_over(client: Client, server: RunningServer) -> No
     assert chunks[-1]["usage"]["completion_tokens"] == 2
 
 
+@cell("cancel")
 def test_client_that_leaves_frees_the_backend(client: Client, server: RunningServer) -> None:
     play(server, endlessly)
 
@@ -32,6 +37,31 @@ def test_client_that_leaves_frees_the_backend(client: Client, server: RunningSer
 
     assert_freed(server)
     assert len(server.backend.requests) == 1
+
+
+@cell("1-byte chunks")
+def test_bytes_one_by_one(client: Client, server: RunningServer) -> None:
+    play(server, says("云雀", "🐦", "好"))
+    with DripProxy(server.url) as proxy:
+        base_url = client.base_url(server).replace(server.url, proxy.url)
+        completion = client.result(server, "chat", base_url=base_url)
+        chunks = client.result(server, "stream", base_url=base_url)
+
+    assert completion["choices"][0]["message"]["content"] == "云雀🐦好"
+    assert [chunk["choices"][0]["delta"]["content"] for chunk in chunks[:3]] == ["云雀", "🐦", "好"]
+    assert proxy.sent_bytes > 500
+
+
+@cell("unicode")
+def test_every_script(client: Client, server: RunningServer) -> None:
+    play(server, echoes)
+    text = "云雀🐦👩‍👩‍👧🇨🇳 é\u2028ü\u0085ß\u2029終"
+    turns = [{"role": "user", "content": text}]
+
+    assert client.result(server, "chat", messages=turns)["choices"][0]["message"]["content"] == text
+    chunks = client.result(server, "stream", messages=turns)
+    assert "".join(chunk["choices"][0]["delta"]["content"] or "" for chunk in chunks) == text
+    assert server.backend.requests[0].messages[0].text() == text
 
 
 def test_asynchronous_chat(client: Client, server: RunningServer) -> None:

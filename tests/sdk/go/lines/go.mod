@@ -1,0 +1,3 @@
+module arkway.invalid/sdk/lines
+
+go 1.21
