@@ -104,8 +104,10 @@ def _report(sides: dict[str, dict[str, float]], *, pinned: bool) -> Report:
     names = ("requests_per_s", "cpu_us_per_request", "p50_ms", "p99_ms", f"cpu_us_per_frame_{STREAMS}")
     v3 = sides["v3"]
     ratios = {name: {figure: side[figure] / v3[figure] for figure in names} for name, side in sides.items()}
-    rows = [(name, *(side[figure] for figure in names)) for name, side in sides.items()]
-    shown = [(f"{name} / v3", *(side[figure] for figure in names)) for name, side in ratios.items() if name != "v3"]
+    rows: list[tuple[str | float | None, ...]] = [
+        (name, *(side[figure] for figure in names)) for name, side in sides.items()
+    ]
+    rows += [(f"{name} / v3", *(side[figure] for figure in names)) for name, side in ratios.items() if name != "v3"]
     columns = ("", "requests/s", "CPU µs/request", "p50 ms", "p99 ms", "CPU µs/frame")
     title = f"Generations: one question on every wire, latency at 200 requests/s, {STREAMS} streams"
-    return Report({**sides, "ratios": ratios, "pinned": pinned}, [Table(title, columns, [*rows, *shown])])
+    return Report({**sides, "ratios": ratios, "pinned": pinned}, [Table(title, columns, rows)])

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
+from arkway.admin.access_keys import AccessKeys
 from arkway.admin.endpoints import Endpoints
 from arkway.admin.keys import Keys
 from arkway.app import asgi_app, server_config
@@ -26,7 +27,9 @@ from arkway.core.chat import ChatRequest, Usage
 from arkway.core.events import Delta, Event, Finished, Progress, UsageReport
 from arkway.core.model import Deployment, ModelCard
 from arkway.ports import Backend
+from arkway.stores.access_keys import AccessKeyTable
 from arkway.stores.home import database_path, pepper
+from arkway.stores.keyring import open_ring
 from arkway.stores.sqlite import SqliteStore
 from arkway.stores.tables import EndpointTable, KeyTable
 from benchmarks.machine import pin
@@ -106,12 +109,18 @@ def main() -> None:
 
 
 def _prepared(home: Path) -> dict[str, object]:
-    """A first key and an endpoint for each scripted model, in the database."""
+    """A first key, an access key and an endpoint for each scripted model, in the database."""
     now_s = int(time.time())
     with SqliteStore(database_path(home)) as store:
         made = Endpoints(EndpointTable(store)).ensure(list(BACKENDS), now_s)
         _, secret = Keys(KeyTable(store), pepper(home).digest).create("benchmark", now_s)
-    return {"key": secret, "endpoints": {endpoint.model_name: endpoint.id for endpoint in made}}
+        pair = AccessKeys(AccessKeyTable(store, open_ring(home))).create("benchmark", now_s)
+    return {
+        "key": secret,
+        "access_key_id": pair.info.id,
+        "secret_access_key": pair.secret,
+        "endpoints": {endpoint.model_name: endpoint.id for endpoint in made},
+    }
 
 
 def _serve(config: Settings, listener: socket.socket) -> None:

@@ -109,6 +109,12 @@ EDGE = (
     Limit("All header names and values together", f"{_HTTP}.header_bytes", "bytes", errors.HeadTooLarge),
     Limit("Path and query string", f"{_HTTP}.target_bytes", "bytes", errors.HeadTooLarge),
     Limit("Time until the whole body is here", f"{_HTTP}.body_s", "s", errors.RequestTimeout),
+    Limit(
+        "What is read of a stranger's body to learn whether it asks for a stream",
+        "arkway.http.serve.STRANGER_MAX_BYTES",
+        "bytes",
+    ),
+    Limit("Time in which the rest of a refused body is thrown away", f"{_HTTP}.linger_s", "s"),
     Limit("One write to a client that does not read", f"{_HTTP}.write_stall_s", "s"),
     Limit("An API key's characters that are looked at", "arkway.stores.home.SECRET_MAX_CHARACTERS"),
 )

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
-import secrets
-import stat
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from arkway.core.errors import InvalidField, Misconfigured, StoreUnavailable
+from arkway.files import create_private, private_directory, read_private
 
 FILE = "messages.pem"
 KEY_BYTES = 32
@@ -88,12 +86,11 @@ def load_or_create(home: Path) -> KeySealing:
     Raises Misconfigured when other users can read the file or when it is not whole, StoreUnavailable when it cannot be
     read or written.
     """
-    path = home / FILE
+    path = private_directory(home) / FILE
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            _create(path, _new(int(time.time())))
-        return _parsed(path, _read(path))
+            create_private(path, _new(int(time.time())))
+        return _parsed(path, read_private(path, FILE_BYTES_MAX, "encrypted messages"))
     except OSError as error:
         raise StoreUnavailable(f"the file {path} cannot be read or written: {error.strerror}") from error
 
@@ -133,31 +130,6 @@ def _new(now_s: int) -> bytes:
     )
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return private + certificate.public_bytes(Encoding.PEM)
-
-
-def _create(path: Path, content: bytes) -> None:
-    """Write the whole file under another name, then link it: two processes that start at once agree on one key."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)
-    except FileExistsError:
-        return
-    finally:
-        draft.unlink()
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        content = file.read(FILE_BYTES_MAX)
-    if stat.S_IMODE(mode) & 0o077:
-        raise Misconfigured(f"other users can read {path}, which opens encrypted messages; run: chmod 600 {path}")
-    return content
 
 
 def _parsed(path: Path, content: bytes) -> KeySealing:

@@ -71,6 +71,13 @@ def test_half_a_setting_and_a_busy_port_are_said(home: Home) -> None:
     assert (half.returncode, "`tls.certificate` and `tls.key` belong together" in half.stderr) == (1, True)
 
 
+def test_one_port_for_both_is_refused(home: Home) -> None:
+    home.json("tls", "init")
+    port = str(free_port())
+    done = home.run("serve", "--no-pull", "--port", port, "--tls-port", port)
+    assert (done.returncode, f"cannot listen on 127.0.0.1:{port}" in done.stderr) == (1, True)
+
+
 def test_a_certificate_that_was_brought_along_is_shown(home: Home, tmp_path: Path) -> None:
     other = Home(tmp_path / "other")
     other.json("tls", "init")

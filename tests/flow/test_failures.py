@@ -10,18 +10,13 @@ import pytest
 from arkway.core import errors as e
 from arkway.core.chat import ChatRequest
 from arkway.core.events import Delta, Finished, Progress
-from arkway.dialects.openai import OpenAI
-from arkway.dialects.v3 import ArkV3
-from arkway.ports import CallRecord, Dialect
-from arkway.testing import ENDPOINT_ID, Gate, MemoryLedger, Pause, RunningServer, Step, endpoint, running_server
-from arkway.wire import json
-from tests.tools.client import Connection, Reply, finish_reasons, frames, text
+from arkway.ports import CallRecord
+from arkway.testing import Gate, MemoryLedger, Pause, RunningServer, Step, endpoint, running_server
+from tests.tools.client import Connection, Reply
+from tests.tools.told import Told
+from tests.tools.wires import CLIENTS, JSON_TYPE, STREAM_TYPE, V3, WIRES, Wire
 from tests.wire.scripts import ERRORS
 
-PATHS: dict[str, tuple[str, Dialect]] = {
-    "v3": ("/api/v3/chat/completions", ArkV3()),
-    "openai": ("/v1/chat/completions", OpenAI()),
-}
 # Far enough apart to tell which of them was heard.
 FIRST_S, NEXT_S, TOTAL_S = 0.8, 0.2, 1.3
 GONE = "ep-20240701000000-gone1"
@@ -97,19 +92,9 @@ def client(server: RunningServer) -> Iterator[Connection]:
         yield connection
 
 
-def ask(client: Connection, dialect: str, what: str, *, stream: bool) -> Reply:
-    body = {"model": ENDPOINT_ID, "messages": [{"role": "user", "content": what}], "stream": stream}
-    if dialect == "openai":
-        body["n"] = 2
-    return client.post(PATHS[dialect][0], body)
-
-
-def told(dialect: str, error: e.ArkwayError, reply: Reply) -> dict[str, Any]:
-    """The error object that this dialect makes of this error."""
-    said: dict[str, Any] = json.loads(PATHS[dialect][1].encode_error(error, reply.headers["x-request-id"]).body)[
-        "error"
-    ]
-    return said
+def ask(client: Connection, wire: Wire, what: str, *, stream: bool) -> Reply:
+    two: dict[str, Any] = {"n": 2} if wire.name == "openai" else {}
+    return client.post(*wire.chat(what, stream=stream, **two))
 
 
 def outcome_of(error: e.ArkwayError) -> str:
@@ -117,17 +102,17 @@ def outcome_of(error: e.ArkwayError) -> str:
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize("wire", CLIENTS, ids=repr)
 @pytest.mark.parametrize("name", BY_NAME)
 def test_before_the_first_event_it_is_an_http_error(
-    client: Connection, ledger: MemoryLedger, records: Records, name: str, dialect: str, stream: bool
+    client: Connection, ledger: MemoryLedger, records: Records, name: str, wire: Wire, stream: bool
 ) -> None:
     error = BY_NAME[name]
-    reply = ask(client, dialect, f"before {name}", stream=stream)
-    expected = PATHS[dialect][1].encode_error(error, reply.headers["x-request-id"])
-    assert reply.status == expected.status
-    assert reply.error() == told(dialect, error, reply)
-    assert reply.headers["content-type"] == "application/json; charset=utf-8"
+    reply = ask(client, wire, f"before {name}", stream=stream)
+    expected = wire.dialect.encode_error(error, reply.headers["x-request-id"], stream=stream)
+    assert (reply.status, reply.body) == (expected.status, expected.body)
+    assert wire.error(reply, stream=stream) == wire.error_of(error, reply)
+    assert reply.headers["content-type"] == (STREAM_TYPE if stream and wire.deaf else JSON_TYPE)
     for header, value in expected.headers:
         assert reply.headers[header] == value
     settled = ledger.settlements[reply.headers["x-request-id"]]
@@ -136,21 +121,21 @@ def test_before_the_first_event_it_is_an_http_error(
     assert (last.outcome, last.error, last.status) == (outcome_of(error), name, reply.status)
 
 
-@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize("wire", CLIENTS, ids=repr)
 @pytest.mark.parametrize("what", ["after", "finished"])
 @pytest.mark.parametrize("name", BY_NAME)
 def test_after_the_first_event_it_is_a_frame(
-    client: Connection, ledger: MemoryLedger, records: Records, what: str, name: str, dialect: str
+    client: Connection, ledger: MemoryLedger, records: Records, what: str, name: str, wire: Wire
 ) -> None:
     error = BY_NAME[name]
-    reply = ask(client, dialect, f"{what} {name}", stream=True)
+    reply = ask(client, wire, f"{what} {name}", stream=True)
     assert reply.status == 200
-    said = frames(reply.body)
-    assert text(reply.body) == "一"
-    assert finish_reasons(reply.body) == []
-    assert list(said[-2]) == ["error"]
-    assert said[-2]["error"] == told(dialect, error, reply)
+    said = wire.frames(reply.body)
+    assert wire.text(reply.body) == "一"
+    assert wire.finish_reasons(reply.body) == []
+    assert wire.failure(said[-2]) == wire.error_of(error, reply)
     assert said[-1] == "[DONE]"
+    assert reply.body.endswith(wire.end)
     settled = ledger.settlements[reply.headers["x-request-id"]]
     assert (settled.outcome, settled.error) == (outcome_of(error), name)
     assert settled.usage.completion_tokens == 1
@@ -159,65 +144,64 @@ def test_after_the_first_event_it_is_a_frame(
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize("wire", CLIENTS, ids=repr)
 @pytest.mark.parametrize("what", ["before", "after"])
 def test_a_defect_tells_nothing_but_its_request_id(
-    client: Connection, ledger: MemoryLedger, records: Records, what: str, dialect: str, stream: bool
+    client: Connection, ledger: MemoryLedger, records: Records, what: str, wire: Wire, stream: bool
 ) -> None:
-    reply = ask(client, dialect, f"{what} defect", stream=stream)
+    reply = ask(client, wire, f"{what} defect", stream=stream)
     assert b"SECRET" not in reply.body
     if stream and what == "after":
-        assert frames(reply.body)[-2]["error"] == told(dialect, e.InternalError(), reply)
-        assert finish_reasons(reply.body) == []
+        assert wire.failure(wire.frames(reply.body)[-2]) == wire.error_of(e.InternalError(), reply)
+        assert wire.finish_reasons(reply.body) == []
     else:
         assert reply.status == 500
-        assert reply.error() == told(dialect, e.InternalError(), reply)
+        assert wire.error(reply, stream=stream) == wire.error_of(e.InternalError(), reply)
     settled = ledger.settlements[reply.headers["x-request-id"]]
     assert (settled.outcome, records.all[-1].outcome) == ("upstream_error", "upstream_error")
     assert (records.all[-1].error, records.all[-1].status) == ("InternalError", reply.status)
 
 
-@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize("wire", CLIENTS, ids=repr)
 @pytest.mark.parametrize("what", ["ends 0", "ends 1", "ends 2", "half"])
-def test_an_answer_without_its_end_is_an_error(
-    client: Connection, ledger: MemoryLedger, what: str, dialect: str
-) -> None:
-    whole = ask(client, dialect, what, stream=False)
+def test_an_answer_without_its_end_is_an_error(client: Connection, ledger: MemoryLedger, what: str, wire: Wire) -> None:
+    whole = ask(client, wire, what, stream=False)
     assert whole.status == 500
-    assert "broke off" in whole.error()["message"]
-    stream = ask(client, dialect, what, stream=True)
+    assert "broke off" in wire.error(whole)["message"]
+    stream = ask(client, wire, what, stream=True)
     if what == "ends 0":
         assert stream.status == 500
     else:
-        assert list(frames(stream.body)[-2]) == ["error"]
-        assert finish_reasons(stream.body) == []
+        assert wire.failure(wire.frames(stream.body)[-2])
+        assert wire.finish_reasons(stream.body) == []
     settled = ledger.settlements[stream.headers["x-request-id"]]
     assert (settled.outcome, settled.error) == ("upstream_error", "BackendFailed")
 
 
-@pytest.mark.parametrize("dialect", PATHS)
-def test_silence_before_the_first_event_is_504(client: Connection, server: RunningServer, dialect: str) -> None:
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
+def test_silence_before_the_first_event_is_504(client: Connection, server: RunningServer, wire: Wire) -> None:
     for stream in (True, False):
-        reply = ask(client, dialect, "silent", stream=stream)
+        reply = ask(client, wire, "silent", stream=stream)
         assert reply.status == 504
-        assert reply.error() == told(dialect, e.BackendTimeout("the model did not answer in time"), reply)
+        assert wire.error(reply) == wire.error_of(e.BackendTimeout("the model did not answer in time"), reply)
     assert server.backend.open_streams == 0
 
 
-@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
 @pytest.mark.parametrize("what", ["stalls", "trickles"])
 def test_a_deadline_in_the_stream_is_a_frame(
-    client: Connection, server: RunningServer, ledger: MemoryLedger, what: str, dialect: str
+    client: Connection, server: RunningServer, ledger: MemoryLedger, what: str, wire: Wire
 ) -> None:
-    reply = ask(client, dialect, what, stream=True)
+    reply = ask(client, wire, what, stream=True)
     assert reply.status == 200
-    assert frames(reply.body)[-2]["error"] == told(dialect, e.BackendTimeout("the model did not answer in time"), reply)
-    assert finish_reasons(reply.body) == []
+    late = e.BackendTimeout("the model did not answer in time")
+    assert wire.failure(wire.frames(reply.body)[-2]) == wire.error_of(late, reply)
+    assert wire.finish_reasons(reply.body) == []
     assert server.backend.open_streams == 0
     settled = ledger.settlements[reply.headers["x-request-id"]]
     assert (settled.outcome, settled.error) == ("upstream_error", "BackendTimeout")
-    assert settled.usage.completion_tokens == text(reply.body).count("字")
-    assert ask(client, dialect, what, stream=False).status == 504
+    assert settled.usage.completion_tokens == wire.text(reply.body).count("字")
+    assert ask(client, wire, what, stream=False).status == 504
 
 
 @pytest.mark.parametrize(
@@ -226,23 +210,36 @@ def test_a_deadline_in_the_stream_is_a_frame(
 def test_each_deadline_is_its_own(
     client: Connection, ledger: MemoryLedger, what: str, low_s: float, high_s: float
 ) -> None:
-    reply = ask(client, "v3", what, stream=True)
+    reply = ask(client, V3, what, stream=True)
     settled = ledger.settlements[reply.headers["x-request-id"]]
     assert low_s * 1000 - 50 <= settled.duration_ms < high_s * 1000
 
 
-@pytest.mark.parametrize("dialect", PATHS)
-def test_calls_that_never_came_to_a_backend_are_told_apart(client: Connection, records: Records, dialect: str) -> None:
-    path, body = PATHS[dialect][0], {"messages": [{"role": "user", "content": "ends 1"}]}
-    for change, outcome, error in (
-        ({"model": GONE}, "upstream_error", "BackendUnavailable"),
-        ({"model": "ep-nowhere"}, "refused", "EndpointNotFound"),
-        ({}, "refused", "MissingField"),
+@pytest.mark.parametrize("wire", CLIENTS, ids=repr)
+@pytest.mark.parametrize("name", sorted({kind.__name__ for kind in V3.told} & BY_NAME.keys()))
+def test_the_codes_are_those_of_the_documents(client: Connection, name: str, wire: Wire) -> None:
+    reply = ask(client, wire, f"before {name}", stream=True)
+    error, told = wire.error(reply, stream=True), wire.told[type(BY_NAME[name])]
+    if name == "UnsupportedModel" and wire.route in (
+        "v1",
+        "v2",
+    ):  # it is one of embeddings, which has a code of its own
+        told = Told(405, "ModelNotSupportEmbeddings", 1709829)
+    assert (reply.status, error["code"], error.get("code_n", 0)) == told
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
+def test_calls_that_never_came_to_a_backend_are_told_apart(client: Connection, records: Records, wire: Wire) -> None:
+    nothing = wire.chat(values={"messages": None})
+    for call, outcome, error in (
+        (wire.chat("ends 1", asked=GONE), "upstream_error", "BackendUnavailable"),
+        (wire.chat("ends 1", asked="ep-nowhere"), "refused", "EndpointNotFound"),
+        (nothing, "refused", "MissingField"),
     ):
-        reply = client.post(path, {**body, **change})
+        reply = client.post(*call)
         last = records.all[-1]
         assert (last.outcome, last.error, last.status) == (outcome, error, reply.status)
-    client.post(path, body, key="ark-nobody")
+    client.post(*nothing, key="ark-nobody")
     assert (records.all[-1].outcome, records.all[-1].error) == ("refused", "UnknownCredentials")
 
 

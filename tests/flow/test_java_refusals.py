@@ -63,6 +63,12 @@ def test_no_and_wrong_credentials(client: Connection, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [V1, V2])
+def test_a_strangers_large_body_is_not_waited_for(client: Connection, path: str) -> None:
+    reply = half(client, path, {"Authorization": "Basic eDp5", "Content-Length": str(2 << 20)}, b"{")
+    assert frame(reply, path) == (401, "AuthenticationHeaderIsInvalid", 1709805)
+
+
+@pytest.mark.parametrize("path", [V1, V2])
 def test_headers_that_are_too_large(client: Connection, path: str) -> None:
     reply = client.post(path, ASK, {**JAVA, "X-Padding": "x" * 33_000})
     assert frame(reply, path) == (431, "InvalidParameter", 1709808)

@@ -15,11 +15,11 @@ import pytest
 from arkway.core.chat import ChatRequest, Usage
 from arkway.core.events import Delta, Progress
 from arkway.ports import CallRecord
-from arkway.testing import ENDPOINT_ID, Gate, MemoryLedger, RunningServer, Step, running_server
+from arkway.testing import Gate, MemoryLedger, RunningServer, Step, running_server
 from tests.tools.client import Connection
+from tests.tools.wires import V3, WIRES, Wire
 
 FREED_S = 1.0
-CHAT = "/api/v3/chat/completions"
 
 
 class Tale:
@@ -63,9 +63,9 @@ def until(reached: Callable[[], bool], within_s: float = 10.0) -> float:
     return time.monotonic() - start
 
 
-def ask(server: RunningServer, stream: bool) -> Connection:
+def ask(server: RunningServer, stream: bool, wire: Wire = V3) -> Connection:
     client = Connection(server.url)
-    client.send("POST", CHAT, {"model": ENDPOINT_ID, "messages": [{"role": "user", "content": "问"}], "stream": stream})
+    client.send("POST", *wire.chat(stream=stream))
     return client
 
 
@@ -75,13 +75,16 @@ def leave(client: Connection, *, rudely: bool = False) -> None:
     client.close()
 
 
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
 @pytest.mark.parametrize("rudely", [False, True], ids=["FIN", "RST"])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("spoken", [0, 3, 20], ids=["before the first byte", "midway", "before the last frame"])
-def test_leaving_stops_the_backend_and_settles_what_was_said(spoken: int, stream: bool, rudely: bool) -> None:
+def test_leaving_stops_the_backend_and_settles_what_was_said(
+    spoken: int, stream: bool, rudely: bool, wire: Wire
+) -> None:
     tale, ledger, records = Tale(spoken), MemoryLedger(), Records()
     with running_server(tale, ledger=ledger, observers=[records]) as server:
-        client = ask(server, stream)
+        client = ask(server, stream, wire)
         assert tale.halted.acquire(timeout=10)
         if stream and spoken:
             client.head()
@@ -97,14 +100,16 @@ def test_leaving_stops_the_backend_and_settles_what_was_said(spoken: int, stream
     expected = Usage(7, spoken, provenance="counted") if spoken else Usage(provenance="estimated")
     assert settled.usage == records.ended_calls[0].usage == expected
     assert settled.error == records.ended_calls[0].error == ""
+    assert next(iter(ledger.attempts.values())).dialect == wire.route
 
 
-def test_leaving_while_the_body_is_still_coming_costs_nothing() -> None:
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
+def test_leaving_while_the_body_is_still_coming_costs_nothing(wire: Wire) -> None:
     ledger, records = MemoryLedger(), Records()
     with running_server(Tale(0), ledger=ledger, observers=[records]) as server:
         client = Connection(server.url)
         fields = {"Host": client.host, "Authorization": f"Bearer {client.key}", "Content-Length": "100"}
-        client.send_raw("POST", CHAT, fields, b'{"model":')
+        client.send_raw("POST", wire.chat().path, fields, b'{"model":')
         until(lambda: records.started_calls == 1)
         leave(client)
         until(lambda: bool(records.ended_calls))
@@ -133,7 +138,7 @@ def test_nothing_is_left_over_from_200_that_left() -> None:
         time.sleep(0.05)
         files_before, tasks_before = process.num_fds(), tasks()
         for number in range(200):
-            client = ask(server, stream=number % 2 == 0)
+            client = ask(server, number % 2 == 0, WIRES[number % 4])
             assert tale.halted.acquire(timeout=10)
             leave(client, rudely=number % 3 == 0)
         until(lambda: server.backend.open_streams == 0)

@@ -177,3 +177,9 @@ def test_retired_names_are_served_over_the_wire() -> None:
         reply = client.post("/v1/embeddings", {"model": "skylark-chat", "input": "问"})
         assert reply.status == 400
         assert "does not support" in json.loads(reply.body)["error"]["message"]
+
+
+def test_the_version_of_an_endpoint_that_is_not_installed_is_what_to_pull() -> None:
+    with pytest.raises(BackendUnavailable) as caught:
+        router(endpoint(GONE, "small", version="7")).deployment(ME, GONE, names=False)
+    assert "`arkway pull small:7`" in caught.value.message

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from itertools import pairwise
-from typing import Any
+from itertools import pairwise, product
 
 import pytest
 
@@ -13,11 +12,9 @@ from arkway.core.chat import ChatRequest, Usage
 from arkway.core.errors import BackendFailed, StoreUnavailable
 from arkway.core.events import Delta, Finished, UsageReport
 from arkway.ports import Attempt, Settlement
-from arkway.testing import EMBEDDING_ENDPOINT_ID, ENDPOINT_ID, MemoryLedger, Script, Step, running_server, says
-from tests.tools.client import Connection, text
-
-ASK: dict[str, Any] = {"model": ENDPOINT_ID, "messages": [{"role": "user", "content": "问"}]}
-CHATS = ("/api/v3/chat/completions", "/v1/chat/completions")
+from arkway.testing import MemoryLedger, Script, Step, running_server, says
+from tests.tools.client import Connection
+from tests.tools.wires import CLIENTS, OPERATIONS, WIRES, Wire
 
 
 class HeldLedger(MemoryLedger):
@@ -53,56 +50,52 @@ def arrived(connection: Connection, end: bytes = b"") -> bytes:
     return said
 
 
-@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("script", [says("一", "二"), breaks], ids=["done", "broken"])
-def test_nothing_that_looks_like_an_end_leaves_before_the_settlement(path: str, stream: bool, script: Script) -> None:
+def test_nothing_that_looks_like_an_end_leaves_before_the_settlement(wire: Wire, stream: bool, script: Script) -> None:
     ledger = HeldLedger()
     with running_server(script, ledger=ledger) as server, Connection(server.url) as client:
-        client.send("POST", path, {**ASK, "stream": stream})
+        client.send("POST", *wire.chat(stream=stream))
         assert ledger.reached.wait(10)
         before = arrived(client)
         ledger.released.set()
-        after = arrived(client, b"data: [DONE]\n\n\r\n0\r\n\r\n" if stream else b"}")
+        after = arrived(client, wire.end + b"\r\n0\r\n\r\n" if stream else b"}")
     assert len(ledger.settlements) == 1
     if stream:
         assert "一".encode() in before
         assert b'"finish_reason":"' not in before
         assert b'"error"' not in before
         assert b"[DONE]" not in before
-        assert b"data: [DONE]" in after
+        assert wire.end in after
     else:
         assert before == b""
         assert after.startswith(b"HTTP/1.1 500" if script is breaks else b"HTTP/1.1 200")
 
 
-@pytest.mark.parametrize(
-    "path, body",
-    [
-        ("/api/v3/embeddings", {"model": EMBEDDING_ENDPOINT_ID, "input": "问"}),
-        ("/api/v3/tokenization", {"model": ENDPOINT_ID, "text": "问"}),
-    ],
-)
-def test_other_answers_wait_for_their_settlement_too(path: str, body: dict[str, str]) -> None:
+@pytest.mark.parametrize("wire, operation", [pair for pair in OPERATIONS if pair[1] not in ("chat", "cert")], ids=repr)
+def test_other_answers_wait_for_their_settlement_too(wire: Wire, operation: str) -> None:
     ledger = HeldLedger()
     with running_server(ledger=ledger) as server, Connection(server.url) as client:
-        client.send("POST", path, body)
+        client.send("POST", *wire.call(operation))
         assert ledger.reached.wait(10)
         assert arrived(client) == b""
         ledger.released.set()
         client.socket.settimeout(10)
         assert client.reply().status == 200
-    settled = next(iter(ledger.settlements.values()))
-    assert (settled.outcome, settled.usage.completion_tokens) == ("done", 0)
+    settled, attempt = next(iter(ledger.settlements.values())), next(iter(ledger.attempts.values()))
+    # Two labels of one character each are what the model was asked to find likely.
+    completion = 2 if operation == "classification" else 0
+    assert (settled.outcome, settled.usage.completion_tokens) == ("done", completion)
+    assert (attempt.dialect, attempt.operation) == (wire.route, operation)
 
 
-@pytest.mark.parametrize("path", CHATS)
-def test_checkpoints_are_never_more_than_16_tokens_apart(path: str) -> None:
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
+def test_checkpoints_are_never_more_than_16_tokens_apart(wire: Wire) -> None:
     ledger = MemoryLedger()
     words = [f"{i} " for i in range(100)]
     with running_server(says(*words), ledger=ledger) as server, Connection(server.url) as client:
-        body = {**ASK, "stream": True}
-        assert text(client.post(path, body).body) == "".join(words)
+        assert wire.text(client.post(*wire.chat(stream=True)).body) == "".join(words)
     counts = [0, *(completion for _, _, completion in ledger.checkpoints), 100]
     assert all(later - earlier <= 16 for earlier, later in pairwise(counts))
     assert len(ledger.checkpoints) >= 6
@@ -125,7 +118,6 @@ def reported(_: ChatRequest) -> Iterable[Step]:
     yield UsageReport(Usage(8, 4, 5))
 
 
-@pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(
     "script, usage",
     [
@@ -135,28 +127,26 @@ def reported(_: ChatRequest) -> Iterable[Step]:
     ],
     ids=["estimated", "counted", "reported"],
 )
-def test_the_ledger_and_the_caller_get_the_same_counts(script: Script, usage: Usage, stream: bool) -> None:
+def test_the_ledger_and_the_caller_get_the_same_counts(script: Script, usage: Usage) -> None:
     ledger = MemoryLedger()
-    body = {**ASK, "stream": stream}
-    if stream:
-        body["stream_options"] = {"include_usage": True}
     with running_server(script, ledger=ledger) as server, Connection(server.url) as client:
-        reply = client.post(CHATS[0], body)
-    assert next(iter(ledger.settlements.values())).usage == usage
-    said = f'"completion_tokens":{usage.completion_tokens},'.encode()
-    assert said in reply.body
-    assert f'"prompt_tokens":{usage.prompt_tokens},'.encode() in reply.body
+        for wire, stream in product(CLIENTS, (True, False)):
+            reply = client.post(*wire.chat(stream=stream, usage=True))
+            assert ledger.settlements[reply.headers["x-request-id"]].usage == usage
+            told = wire.usage(reply.body) if stream else reply.json()["usage"]
+            assert (told["prompt_tokens"], told["completion_tokens"]) == (usage.prompt_tokens, usage.completion_tokens)
+            assert told["total_tokens"] == usage.total_tokens
+            assert all(type(told[name]) is int for name in ("prompt_tokens", "completion_tokens", "total_tokens"))
 
 
-def test_a_refused_reservation_is_503_and_no_backend_is_troubled() -> None:
+def test_a_refused_reservation_is_said_and_no_backend_is_troubled() -> None:
     class FullLedger(MemoryLedger):
         def reserve(self, attempt: Attempt) -> None:
             raise StoreUnavailable("the ledger does not take writes: the disk is full")
 
     with running_server(ledger=FullLedger()) as server, Connection(server.url) as client:
-        for path in CHATS:
-            body = {**ASK, "stream": True}
-            reply = client.post(path, body)
-            assert reply.status == 503
-            assert "disk is full" in reply.error()["message"]
+        for wire, stream in product(CLIENTS, (True, False)):
+            reply = client.post(*wire.chat(stream=stream))
+            assert reply.status == wire.told[StoreUnavailable].status
+            assert "disk is full" in wire.error(reply, stream=stream)["message"]
         assert server.backend.requests == []

@@ -14,11 +14,11 @@ from arkway.app import asgi_app, server_config
 from arkway.cli.serve import _server
 from arkway.config import load
 from arkway.core.chat import ChatRequest, Usage
+from arkway.core.errors import BackendUnavailable
 from arkway.core.events import Delta, Finished, Progress
 from arkway.flow import leaving
 from arkway.ports import CallRecord
 from arkway.testing import (
-    ENDPOINT_ID,
     Gate,
     MemoryLedger,
     ScriptedBackend,
@@ -26,9 +26,9 @@ from arkway.testing import (
     running_server,
     scripted_parts,
 )
-from tests.tools.client import Connection, finish_reasons, frames, text
+from tests.tools.client import Connection
+from tests.tools.wires import CLIENTS, V3, Wire
 
-CHATS = ("/api/v3/chat/completions", "/v1/chat/completions")
 LARGE = "字" * 20_000
 
 
@@ -74,10 +74,9 @@ class Records:
         self.ended_calls.append(record)
 
 
-def ask(url: str, path: str, stream: bool) -> Connection:
+def ask(url: str, wire: Wire, stream: bool) -> Connection:
     client = Connection(url)
-    body: dict[str, Any] = {"model": ENDPOINT_ID, "messages": [{"role": "user", "content": "问"}], "stream": stream}
-    client.send("POST", path, body)
+    client.send("POST", *wire.chat(stream=stream))
     return client
 
 
@@ -89,57 +88,54 @@ def wait_until_stuck(script: Flood) -> None:
         threading.Event().wait(0.3)
 
 
+def opened(url: str, script: Halting, wires: Iterable[Wire], *, stream: bool) -> dict[Wire, Connection]:
+    """One call by each, all of them halted."""
+    found = {wire: ask(url, wire, stream) for wire in wires}
+    for _ in found:
+        assert script.halted.acquire(timeout=10)
+    return found
+
+
 @pytest.mark.parametrize("finish", [False, True], ids=["midway", "after the finish"])
-@pytest.mark.parametrize("path", CHATS)
-def test_a_stream_that_is_cut_ends_with_an_error_and_no_finish_reason(path: str, finish: bool) -> None:
+def test_a_stream_that_is_cut_ends_with_an_error_and_no_finish_reason(finish: bool) -> None:
     script, ledger, records = Halting(3, finish=finish), MemoryLedger(), Records()
     with running_server(script, ledger=ledger, observers=[records]) as server:
-        client = ask(server.url, path, True)
-        assert script.halted.acquire(timeout=10)
-    with client:
-        body = client.reply().body
-    assert text(body) == "字字字"
-    assert finish_reasons(body) == []
-    *_, failure, end = frames(body)
-    assert "shutting down" in failure["error"]["message"]
-    assert end == "[DONE]"
-    settled = next(iter(ledger.settlements.values()))
-    assert (settled.outcome, settled.error) == ("interrupted", "BackendUnavailable")
-    assert settled.usage == records.ended_calls[0].usage == Usage(7, 3, provenance="counted")
-    assert records.ended_calls[0].outcome == "interrupted"
+        clients = opened(server.url, script, CLIENTS, stream=True)
+    for wire, client in clients.items():
+        with client:
+            reply = client.reply()
+        assert wire.text(reply.body) == "字字字"
+        assert wire.finish_reasons(reply.body) == []
+        *_, failure, end = wire.frames(reply.body)
+        assert "shutting down" in wire.failure(failure)["message"]
+        assert end == "[DONE]"
+        settled = ledger.settlements[reply.headers["x-request-id"]]
+        assert (settled.outcome, settled.error) == ("interrupted", "BackendUnavailable")
+        assert settled.usage == Usage(7, 3, provenance="counted")
+    assert len(records.ended_calls) == len(clients)
+    assert {(record.outcome, record.usage.total_tokens) for record in records.ended_calls} == {("interrupted", 10)}
     assert server.backend.open_streams == 0
 
 
-@pytest.mark.parametrize("path, status", list(zip(CHATS, (500, 503), strict=True)))
-def test_a_whole_answer_that_is_cut_is_an_error(path: str, status: int) -> None:
-    script, ledger = Halting(3), MemoryLedger()
+@pytest.mark.parametrize("spoken, tokens", [(3, 10), (0, 0)], ids=["midway", "before the first token"])
+def test_a_whole_answer_that_is_cut_is_an_error_and_costs_what_was_said(spoken: int, tokens: int) -> None:
+    script, ledger = Halting(spoken), MemoryLedger()
     with running_server(script, ledger=ledger) as server:
-        client = ask(server.url, path, False)
-        assert script.halted.acquire(timeout=10)
-    with client:
-        reply = client.reply()
-    assert reply.status == status
-    assert "shutting down" in reply.error()["message"]
-    assert "x-should-retry" not in reply.headers
-    settled = next(iter(ledger.settlements.values()))
-    assert (settled.outcome, settled.usage) == ("interrupted", Usage(7, 3, provenance="counted"))
-
-
-def test_a_call_that_is_cut_before_its_first_token_is_an_http_error_and_costs_nothing() -> None:
-    script, ledger = Halting(0), MemoryLedger()
-    with running_server(script, ledger=ledger) as server:
-        client = ask(server.url, CHATS[1], False)
-        assert script.halted.acquire(timeout=10)
-    with client:
-        assert client.reply().status == 503
-    settled = next(iter(ledger.settlements.values()))
-    assert (settled.outcome, settled.usage.total_tokens) == ("interrupted", 0)
+        clients = opened(server.url, script, CLIENTS, stream=False)
+    for wire, client in clients.items():
+        with client:
+            reply = client.reply()
+        assert reply.status == wire.told[BackendUnavailable].status
+        assert "shutting down" in wire.error(reply)["message"]
+        assert "x-should-retry" not in reply.headers
+        settled = ledger.settlements[reply.headers["x-request-id"]]
+        assert (settled.outcome, settled.usage.total_tokens) == ("interrupted", tokens)
 
 
 def test_a_client_that_reads_too_slowly_sees_no_end() -> None:
     script, ledger = Flood(), MemoryLedger()
     with running_server(script, ledger=ledger) as server:
-        client = ask(server.url, CHATS[0], True)
+        client = ask(server.url, V3, True)
         assert client.head()[0] == 200
         wait_until_stuck(script)
     settled = next(iter(ledger.settlements.values()))
@@ -151,14 +147,19 @@ def test_a_client_that_reads_too_slowly_sees_no_end() -> None:
 
 def test_a_body_that_is_still_coming_is_answered_in_the_callers_dialect() -> None:
     ledger = MemoryLedger()
+    clients: dict[Wire, Connection] = {}
     with running_server(ledger=ledger) as server:
-        client = Connection(server.url)
-        fields = {"Host": client.host, "Authorization": f"Bearer {client.key}", "Content-Length": "100"}
-        client.send_raw("POST", CHATS[1], fields, b'{"model":')
+        for wire in CLIENTS:
+            clients[wire] = client = Connection(server.url)
+            fields = {"Host": client.host, "Authorization": f"Bearer {client.key}", "Content-Length": "100"}
+            client.send_raw("POST", wire.chat().path, {**fields, **wire.headers}, b'{"model":')
         threading.Event().wait(0.2)
-    with client:
-        reply = client.reply()
-    assert (reply.status, reply.error()["code"]) == (503, "model_unavailable")
+    for wire, client in clients.items():
+        with client:
+            reply = client.reply()
+        told = wire.told[BackendUnavailable]
+        # Whether a stream was wanted stands in the part that did not come: a frame is an error either way.
+        assert (reply.status, wire.error(reply, stream=True)["code"]) == (told.status, told.code)
     assert ledger.attempts == {}
 
 
@@ -172,12 +173,12 @@ def test_a_call_that_ends_while_the_server_waits_is_whole() -> None:
         yield Finished("stop")
 
     with running_server(script, ledger=ledger) as server:
-        client = ask(server.url, CHATS[0], True)
+        client = ask(server.url, V3, True)
         assert client.head()[0] == 200
         threading.Timer(0.3, gate.open).start()
     with client:
         body = b"".join(client.chunks())
-    assert (text(body), finish_reasons(body)) == ("一二", ["stop"])
+    assert (V3.text(body), V3.finish_reasons(body)) == ("一二", ["stop"])
     assert next(iter(ledger.settlements.values())).outcome == "done"
 
 
@@ -195,7 +196,7 @@ def test_a_second_interrupt_does_not_wait_for_a_client_that_does_not_read() -> N
     thread = threading.Thread(target=server.run)
     thread.start()
     assert started.wait(10)
-    client = ask(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", CHATS[0], True)
+    client = ask(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", V3, True)
     wait_until_stuck(script)
     server.handle_exit(signal.SIGINT, None)
     thread.join(1)

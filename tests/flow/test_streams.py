@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import ExitStack
 
 import psutil
 import pytest
@@ -15,24 +15,15 @@ import pytest
 from arkway.core.chat import ChatRequest
 from arkway.core.events import Delta, Finished, Progress
 from arkway.http.asgi import Limits
-from arkway.testing import ENDPOINT_ID, Gate, MemoryLedger, Step, echoes, running_server
+from arkway.testing import Gate, MemoryLedger, Step, echoes, running_server
 from arkway.wire import json
-from tests.tools.client import Connection, text
-
-CHATS = ("/api/v3/chat/completions", "/v1/chat/completions")
-
-
-def ask(content: str) -> dict[str, Any]:
-    return {"model": ENDPOINT_ID, "messages": [{"role": "user", "content": content}], "stream": True}
+from tests.tools.client import Connection
+from tests.tools.wires import CLIENTS, V3, WIRES, Wire
 
 
-def delta(frame: bytes) -> str:
-    return str(json.loads(frame[6:])["choices"][0]["delta"]["content"])
-
-
-@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("wire", CLIENTS, ids=repr)
 @pytest.mark.parametrize("spoken", [0, 1], ids=["while the prompt is read", "between tokens"])
-def test_a_silent_stream_gives_signs_of_life_that_say_nothing(path: str, spoken: int) -> None:
+def test_a_silent_stream_gives_signs_of_life_that_say_nothing(wire: Wire, spoken: int) -> None:
     gate = Gate()
 
     def script(_: ChatRequest) -> Iterable[Step]:
@@ -43,22 +34,23 @@ def test_a_silent_stream_gives_signs_of_life_that_say_nothing(path: str, spoken:
         yield Finished("stop")
 
     with running_server(script, settings={"stream": {"heartbeat_s": 0.1}}) as server, Connection(server.url) as client:
-        client.send("POST", path, ask("问"))
+        client.send("POST", *wire.chat(stream=True))
         assert client.head()[0] == 200
         pieces = client.chunks()
         said = [next(pieces) for _ in range(spoken)]
         beats = [next(pieces) for _ in range(3)]
         gate.open()
         rest = b"".join(pieces)
-    assert [delta(beat) for beat in beats] == ["", "", ""]
-    assert all(beat.startswith(b'data: {"choices":[{"delta":{"content":""') for beat in beats)
-    assert text(b"".join(said) + b"".join(beats) + rest) == "一" * spoken + "二"
+    assert all(wire.beats(beat) for beat in beats)
+    assert wire.text(b"".join(said) + b"".join(beats) + rest) == "一" * spoken + "二"
+    assert rest.endswith(wire.end)
 
 
-def test_signs_of_life_end_with_the_stream() -> None:
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
+def test_signs_of_life_end_with_the_stream(wire: Wire) -> None:
     with running_server(settings={"stream": {"heartbeat_s": 0.05}}) as server, Connection(server.url) as client:
-        for _ in range(5):
-            assert text(client.post(CHATS[0], ask("一二三")).body) == "一二三"
+        for _ in range(3):
+            assert wire.text(client.post(*wire.chat("一二三", stream=True)).body) == "一二三"
             time.sleep(0.1)
             client.socket.setblocking(False)
             with pytest.raises(BlockingIOError):
@@ -82,19 +74,24 @@ def test_a_client_that_never_reads_is_dropped_and_settled() -> None:
     ledger = MemoryLedger()
     process = psutil.Process()
     limits = Limits(write_stall_s=0.5)
+    here = V3.chat("在", stream=True)
     with running_server(endless, ledger=ledger, limits=limits) as server, Connection(server.url) as bystander:
-        assert text(bystander.post(CHATS[0], ask("在")).body) == "在"
+        assert V3.text(bystander.post(*here).body) == "在"
         files = process.num_fds()
-        stuck = [socket.socket() for _ in range(5)]
-        for one in stuck:
+        stuck = [socket.socket() for _ in range(2 * len(WIRES))]
+        for number, one in enumerate(stuck):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             one.connect(bystander.socket.getpeername())
-            body = json.dumps(ask("endless"))
-            head = f"POST {CHATS[0]} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.api_key}\r\n"
+            path, values, _ = WIRES[number % len(WIRES)].chat("endless", stream=True)
+            body = json.dumps(values)
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.api_key}\r\n"
             one.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         start = time.monotonic()
-        while len(ledger.settlements) < 6 or server.backend.open_streams:
-            assert text(bystander.post(CHATS[0], ask("在")).body) == "在"
+        while (
+            sum(entry.outcome == "client_abort" for entry in ledger.settlements.values()) < len(stuck)
+            or server.backend.open_streams
+        ):
+            assert V3.text(bystander.post(*here).body) == "在"
             assert time.monotonic() - start < 10
             time.sleep(0.02)
         # The server's ends are closed although the clients still hold theirs.
@@ -108,15 +105,17 @@ def test_a_client_that_never_reads_is_dropped_and_settled() -> None:
     assert all(entry.usage.completion_tokens > 0 for entry in aborted)
 
 
-def test_a_slow_client_is_waited_for() -> None:
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
+def test_a_slow_client_is_waited_for(wire: Wire) -> None:
     with running_server(endless, limits=Limits(write_stall_s=2)) as server, Connection(server.url) as client:
-        client.send("POST", CHATS[0], ask("字" * 4000))
+        client.send("POST", *wire.chat("字" * 4000, stream=True))
         time.sleep(0.3)
-        assert text(client.reply().body) == "字" * 4000
+        assert wire.text(client.reply().body) == "字" * 4000
 
 
-def test_two_streams_take_turns() -> None:
-    gates = {name: [Gate() for _ in range(6)] for name in "ab"}
+def test_streams_take_turns() -> None:
+    wires = dict(zip("abcd", WIRES, strict=True))
+    gates = {name: [Gate() for _ in range(6)] for name in wires}
 
     def script(request: ChatRequest) -> Iterable[Step]:
         name = request.messages[-1].text()
@@ -125,18 +124,19 @@ def test_two_streams_take_turns() -> None:
             yield Delta(f"{name}{count}", completion_tokens=count)
         yield Finished("stop")
 
-    with running_server(script) as server, Connection(server.url) as a, Connection(server.url) as b:
+    with running_server(script) as server, ExitStack() as stack:
         streams = {}
-        for name, client in (("a", a), ("b", b)):
-            client.send("POST", CHATS[0], ask(name))
+        clients = {name: stack.enter_context(Connection(server.url)) for name in wires}
+        for name, client in clients.items():
+            client.send("POST", *wires[name].chat(name, stream=True))
         for turn in range(6):
-            for name, client in (("b", b), ("a", a)):
+            for name, client in reversed(clients.items()):
                 gates[name][turn].open()
                 if not turn:
                     client.head()
                     streams[name] = client.chunks()
-                assert delta(next(streams[name])) == f"{name}{turn + 1}"
-        assert all(b"".join(pieces).endswith(b"data: [DONE]\n\n") for pieces in streams.values())
+                assert wires[name].text(next(streams[name])) == f"{name}{turn + 1}"
+        assert all(b"".join(pieces).endswith(wires[name].end) for name, pieces in streams.items())
 
 
 def test_fifty_streams_keep_apart() -> None:
@@ -148,8 +148,10 @@ def test_fifty_streams_keep_apart() -> None:
             with Connection(server.url) as client:
                 barrier.wait()
                 words = f"第{number}号 " * 20
-                reply = client.post(CHATS[number % 2], ask(words), {"X-Client-Request-Id": f"mine-{number}"})
-                return words, text(reply.body), reply.headers["x-client-request-id"].removeprefix("mine-")
+                wire = CLIENTS[number % len(CLIENTS)]
+                path, body, headers = wire.chat(words, stream=True)
+                reply = client.post(path, body, {**headers, "X-Client-Request-Id": f"mine-{number}"})
+                return words, wire.text(reply.body), reply.headers["x-client-request-id"].removeprefix("mine-")
 
         with ThreadPoolExecutor(50) as pool:
             answers = list(pool.map(one, range(50)))
@@ -163,17 +165,14 @@ def test_fifty_streams_keep_apart() -> None:
 def test_one_connection_carries_call_after_call() -> None:
     with running_server() as server, Connection(server.url) as client:
         for number in range(30):
-            body = ask(f"第{number}次")
-            if number % 3:
-                whole = client.post(CHATS[number % 2], {**body, "stream": False}).json()
-                assert whole["choices"][0]["message"]["content"] == f"第{number}次"
-            else:
-                assert text(client.post(CHATS[number % 2], body).body) == f"第{number}次"
+            wire, stream = CLIENTS[number % len(CLIENTS)], number % 3 == 0
+            reply = client.post(*wire.chat(f"第{number}次", stream=stream))
+            assert (wire.text(reply.body) if stream else wire.text_of(reply)) == f"第{number}次"
 
 
 def test_pipelined_calls_are_answered_in_order() -> None:
     with running_server() as server, Connection(server.url) as client:
-        for word in ("一", "二", "三"):
-            client.send("POST", CHATS[0], {**ask(word), "stream": False})
-        said = [client.reply().json()["choices"][0]["message"]["content"] for _ in range(3)]
-    assert said == ["一", "二", "三"]
+        for number, wire in enumerate(WIRES):
+            client.send("POST", *wire.chat(f"第{number}次"))
+        said = [wire.text_of(client.reply()) for wire in WIRES]
+    assert said == ["第0次", "第1次", "第2次", "第3次"]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from arkway.http.asgi import Limits
 from arkway.testing import RunningServer, running_server
 from tests.tools.client import Connection
+
+LINGER_S = Limits().linger_s
+PATIENCE_S = 4.0
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +36,33 @@ def test_an_early_answer_to_an_endless_body_ends_the_connection(
         assert reply.status == status
         assert reply.headers["connection"] == "close"
         chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
-        with pytest.raises((ConnectionError, TimeoutError)):
-            client.socket.sendall(chunk * 200)
+        with pytest.raises(ConnectionError):
+            send_on(client, chunk, LINGER_S + PATIENCE_S)
+
+
+def send_on(client: Connection, piece: bytes, seconds: float) -> None:
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        client.socket.sendall(piece)
+
+
+@pytest.mark.parametrize("size", [100_000, 3_000_000])
+def test_whoever_sends_the_whole_body_first_sees_the_answer(server: RunningServer, size: int) -> None:
+    """As most clients do: a connection that closed at once would be reset, and the answer lost."""
+    for _ in range(5):
+        with Connection(server.url) as client:
+            fields = {"Host": client.host, "Content-Length": str(size)}
+            client.send_raw("POST", "/api/v1/chat", fields, b"x" * size)
+            assert client.reply().status == 401
+
+
+def test_whoever_asked_before_sending_is_answered_and_not_read(server: RunningServer) -> None:
+    with Connection(server.url) as client:
+        fields = {"Host": client.host, "Content-Length": "1000", "Expect": "100-continue"}
+        client.send_raw("POST", "/api/v1/chat", fields)
+        assert client.reply().status == 401
+        client.socket.settimeout(1)
+        assert client.socket.recv(1) == b""
 
 
 def test_an_answer_after_the_whole_body_keeps_the_connection(server: RunningServer) -> None:

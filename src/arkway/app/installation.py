@@ -19,13 +19,14 @@ from arkway.backends.engine.settings import MIB, EngineModel, EngineSettings
 from arkway.config import Settings
 from arkway.core.errors import ArkwayError
 from arkway.core.model import Endpoint, ModelCard
+from arkway.files import private_directory
 from arkway.models.catalogue import DEFAULT_CHAT
 from arkway.models.store import InstalledModel, ModelStore
 from arkway.sealing import load_or_create
 from arkway.stores.access_keys import AccessKeyTable
 from arkway.stores.directory import CachedDirectory
 from arkway.stores.drain import Drain
-from arkway.stores.home import database_path, journal_path, pepper, private_directory
+from arkway.stores.home import database_path, journal_path, pepper
 from arkway.stores.journal import Journal
 from arkway.stores.keyring import VARIABLE, open_ring
 from arkway.stores.sqlite import SqliteStore

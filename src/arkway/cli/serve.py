@@ -155,7 +155,8 @@ def _listen(listener: socket.socket, otherwise: str) -> None:
     try:
         listener.listen()
     except OSError as error:
-        raise _taken(*listener.getsockname()[:2], error, otherwise) from None
+        host, port = listener.getsockname()[:2]
+        raise _taken(host, port, error, otherwise) from None
 
 
 def _taken(host: str, port: int, error: OSError, otherwise: str) -> click.ClickException:

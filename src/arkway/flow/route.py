@@ -137,12 +137,12 @@ def _not_installed(target: Target) -> str:
     """What the operator has to do; ``arkway pull`` takes a version after a colon."""
     model = target.endpoint.model_name
     name = f"{model} {target.version}".strip()
+    pull = f"{model}:{target.version}" if target.version else model
     if not target.alias:
         return (
             f"the model `{name}` behind `{target.endpoint.id}` is not installed; the operator installs it with "
-            f"`arkway pull {model}`"
+            f"`arkway pull {pull}`"
         )
-    pull = f"{model}:{target.version}" if target.version else model
     return (
         f"the model `{name}` that `{target.alias}` stands for is not installed; the operator installs it with "
         f"`arkway pull {pull}`, or names another one with `arkway aliases set {target.alias} MODEL`"

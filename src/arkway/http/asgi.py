@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
 from time import time_ns
 from typing import Any
 
@@ -25,7 +26,7 @@ class Limits(msgspec.Struct, frozen=True):
     """What one request may take: header fields and their bytes, the target's bytes, and patience in seconds.
 
     ``body_s``: until the whole body is here. ``write_stall_s``: how long one write may wait for a client that does not
-    read.
+    read. ``linger_s``: how long the rest of a refused body is thrown away before the connection closes.
     """
 
     header_count: int = 100
@@ -33,6 +34,7 @@ class Limits(msgspec.Struct, frozen=True):
     target_bytes: int = 8 * 1024
     body_s: float = 120.0
     write_stall_s: float = 30.0
+    linger_s: float = 3.0
 
 
 class AsgiApp:
@@ -132,7 +134,17 @@ class Exchange:
     it, every upstream stream of a client that left would run on.
     """
 
-    __slots__ = ("_limits", "_patience", "_receive", "_send", "_unread", "_watcher", "gone", "started")
+    __slots__ = (
+        "_asked_to_go_on",
+        "_limits",
+        "_patience",
+        "_receive",
+        "_send",
+        "_unread",
+        "_watcher",
+        "gone",
+        "started",
+    )
 
     def __init__(self, receive: Receive, send: Send, limits: Limits) -> None:
         self._receive = receive
@@ -141,12 +153,14 @@ class Exchange:
         self._watcher: asyncio.Task[None] | None = None
         self._patience = Patience()
         self._unread = False
+        self._asked_to_go_on = False
         self.gone = False
         self.started = False
 
     def expect(self, headers: Mapping[str, str]) -> None:
         """Notes whether a body is announced: until it is read, an answer ends the connection."""
         self._unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        self._asked_to_go_on = "expect" in headers
 
     async def body(self, limit_bytes: int, tap: Tap | None = None) -> bytes:
         """The whole body, each piece shown to ``tap`` as it arrives. Raises TooLarge, RequestTimeout, ClientGone."""
@@ -176,7 +190,23 @@ class Exchange:
     async def reply(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         length = ("content-length", str(len(body)))
         await self.start(status, [*headers, length])
-        await self._put({"type": "http.response.body", "body": body})
+        if self._unread and not self._asked_to_go_on:
+            await self.write(body)
+            await self._linger()
+            await self.finish()
+        else:
+            await self._put({"type": "http.response.body", "body": body})
+
+    async def _linger(self) -> None:
+        """Throws away what the client is still sending.
+
+        A connection that closes while data arrives is reset, and the client sees that instead of the answer. Not after
+        ``Expect: 100-continue``, where the client waits for the answer first.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.linger_s):
+                while (message := await self._receive())["type"] == "http.request" and message.get("more_body"):
+                    pass
 
     async def start(self, status: int, headers: list[tuple[str, str]]) -> None:
         self.started = True

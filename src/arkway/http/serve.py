@@ -51,6 +51,8 @@ STREAM = ("content-type", "text/event-stream; charset=utf-8")
 NO_CACHE = ("cache-control", "no-cache, no-store")
 NO_BUFFER = ("x-accel-buffering", "no")
 ADJUSTED_SHOWN = 32
+# How much of a stranger's body is read to learn whether a stream was asked for.
+STRANGER_MAX_BYTES = 1 << 20
 
 AnyCall = TypeVar("AnyCall", bound=ChatCall | Task[Any])
 Page = Callable[[], Awaitable[tuple[int, str, bytes]]]
@@ -199,7 +201,7 @@ class Server:
     async def _call(self, visit: Visit, route: Route, writer: Writer) -> None:
         raw = visit.raw
         proof = self._identity.begin(raw, "any" if route.auth == "any" else "bearer")
-        body = await self._body(visit, route, proof.tap)
+        body = await self._body(visit, route, route.body_max_bytes, proof.tap)
         visit.caller = proof.caller()
         origin = Origin(raw, visit.caller, route.dialect, route.operation, route.dialect in self._surface.named)
         await self._operations[route.operation](visit, origin, body, writer)
@@ -208,9 +210,9 @@ class Server:
         """For a client that sees no status: does the body that nobody has begun to read ask for a stream?"""
         if visit.dialect.deaf_to_status and not visit.listened and route.operation == "chat":
             with suppress(ArkwayError):
-                await self._body(visit, route)
+                await self._body(visit, route, min(route.body_max_bytes, STRANGER_MAX_BYTES))
 
-    async def _body(self, visit: Visit, route: Route, tap: Tap | None = None) -> bytes:
+    async def _body(self, visit: Visit, route: Route, limit_bytes: int, tap: Tap | None = None) -> bytes:
         """The body; of a client that sees no status, what it asks for is noted, even where it cannot be decoded.
 
         Until the whole body is here, a stream: a frame is an error to a client that wants no stream, and nothing is an
@@ -222,9 +224,9 @@ class Server:
         if encoding and encoding.lower() != "identity":
             raise UnsupportedEncoding(encoding)
         length = raw.header("content-length")
-        if route.body_max_bytes and length.isdecimal() and int(length) > route.body_max_bytes:
-            raise TooLarge(route.body_max_bytes)
-        body = await raw.receive(route.body_max_bytes, tap) if route.body_max_bytes else b""
+        if limit_bytes and length.isdecimal() and int(length) > limit_bytes:
+            raise TooLarge(limit_bytes)
+        body = await raw.receive(limit_bytes, tap) if limit_bytes else b""
         visit.stream = visit.stream and visit.dialect.wants_stream(body)
         return body
 

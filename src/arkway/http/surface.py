@@ -61,7 +61,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/metrics", "v3", "metrics", auth="none"),
 )
 
-PREFIXES = (("/api/v1/", "v1"), ("/api/v2/", "v2"), ("/v1/", "openai"), ("/", "v3"))
+PREFIXES = (("/api/v1", "v1"), ("/api/v2", "v2"), ("/v1/", "openai"), ("/", "v3"))
 
 
 class Surface:

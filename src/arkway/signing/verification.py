@@ -51,11 +51,6 @@ class KeyCache:
             self._keys.popitem(last=False)
         return found
 
-    def forget(self, secret: bytes) -> None:
-        """Drops what was derived from a secret that is no longer valid."""
-        for name in [name for name in self._keys if name[0] == secret]:
-            del self._keys[name]
-
     def __len__(self) -> int:
         return len(self._keys)
 

@@ -24,11 +24,12 @@ import msgspec
 
 from arkway.core.chat import Usage
 from arkway.core.errors import Misconfigured, StoreUnavailable
+from arkway.files import sync_directory
 from arkway.ports import Attempt, Settlement
 from arkway.stores.framing import Opened, Probe, Settled, Spent, frame
 from arkway.stores.locks import FileLock
 from arkway.stores.recovery import interrupted
-from arkway.stores.segment import Segment, Write, segment_numbers, segment_path, sync_directory
+from arkway.stores.segment import Segment, Write, segment_numbers, segment_path
 
 Durability = Literal["process", "group", "sync"]
 

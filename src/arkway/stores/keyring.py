@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from arkway.core.errors import Misconfigured, StoreUnavailable
-from arkway.stores.home import create_private, private_directory, read_private, replace_private
+from arkway.files import create_private, private_directory, read_private, replace
 
 KEY_BYTES = 32
 KID_BYTES = 8
@@ -140,7 +140,7 @@ class KeyRing:
     def _write(self, file: KeyFile) -> None:
         private_directory(self.path.parent)
         with _translated(self.path):
-            replace_private(self.path, msgspec.json.encode(file))
+            replace(self.path, msgspec.json.encode(file))
         self.reload()
 
     def _stamped(self) -> tuple[int, ...]:

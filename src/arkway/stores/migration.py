@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from arkway.core.errors import Misconfigured
+from arkway.files import sync_directory
 from arkway.stores.schema import REVISION
-from arkway.stores.segment import sync_directory
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from arkway.core.chat import Usage
 from arkway.core.errors import Misconfigured
+from arkway.files import sync_directory
 from arkway.ports import Attempt, Settlement
 from arkway.stores.framing import BadLine, Opened, Record, Settled, Spent, is_torn, unframed
-from arkway.stores.segment import segment_numbers, segment_path, sync_directory
+from arkway.stores.segment import segment_numbers, segment_path
 
 log = logging.getLogger("arkway.journal")
 

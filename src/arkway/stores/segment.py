@@ -82,12 +82,3 @@ def segment_path(directory: Path, number: int) -> Path:
 def segment_numbers(directory: Path) -> list[int]:
     """The numbers of all segments in the directory, oldest first."""
     return sorted(int(found[1]) for found in map(NAME.match, os.listdir(directory)) if found)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make created, renamed and deleted names in the directory survive a power cut."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

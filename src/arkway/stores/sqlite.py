@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from arkway.core.errors import Misconfigured, StoreUnavailable
-from arkway.stores.home import private_directory
+from arkway.files import private_directory
 from arkway.stores.locks import FileLock
 from arkway.stores.migration import migrate, revision_of
 from arkway.stores.schema import REVISION

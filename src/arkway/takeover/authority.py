@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from arkway.core.errors import Misconfigured
+from arkway.files import replace
 from arkway.takeover.names import DEFAULT_HOSTS, Name, constraints, names_of, permits, text_of
 
 CA_DAYS = 3650
@@ -318,18 +319,8 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Whole or not at all: under another name first, then moved into place."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        replace(path, content, mode)
     except OSError as error:
         raise Misconfigured(f"{path} cannot be written: {error.strerror}") from None
 

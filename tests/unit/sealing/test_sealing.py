@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from arkway.core.errors import InvalidField, Misconfigured, StoreUnavailable
+from arkway.core.errors import InvalidField, Misconfigured
 from arkway.ports import Channel, Sealing
 from arkway.sealing import KeySealing, load_or_create
 
@@ -210,5 +210,5 @@ def test_a_certificate_of_another_key_is_refused(tmp_path: Path) -> None:
 
 def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreUnavailable, match=r"messages\.pem"):
+    with pytest.raises(Misconfigured, match="cannot be made"):
         load_or_create(tmp_path / "file")

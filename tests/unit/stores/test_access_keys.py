@@ -16,7 +16,10 @@ import pytest
 
 from arkway.admin.access_keys import AccessKeys, NewAccessKey, new_secret
 from arkway.core.caller import Caller
-from arkway.core.errors import InvalidField, Misconfigured
+from arkway.core.errors import InvalidField, Misconfigured, UnknownCredentials
+from arkway.core.raw import RawRequest, Tap
+from arkway.flow.identify import Identity
+from arkway.signing import KeyPair, Policy, signed_headers
 from arkway.stores import schema
 from arkway.stores.access_keys import AccessKeyTable, rotate
 from arkway.stores.directory import CachedDirectory
@@ -204,6 +207,31 @@ def test_a_ring_that_knows_no_key_in_use_is_refused(tmp_path: Path, store: Sqlit
     pairs.revoke(made.info.id, NOW_S)
     wrong.check_ring(NOW_S)
     assert AccessKeys(wrong).create("two", NOW_S).secret
+
+
+async def _nothing(limit_bytes: int, tap: Tap | None) -> bytes:
+    return b""
+
+
+def test_a_pair_that_is_revoked_while_its_body_comes_in_is_refused(
+    directory: CachedDirectory, pairs: AccessKeys
+) -> None:
+    made = pairs.create("one", NOW_S)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(NOW_S))
+    sent = signed_headers(KeyPair(made.info.id, made.secret), "POST", "http://ark.example/api/v1/chat", b"{}", stamp)
+    headers = {name.lower(): value for name, value in sent.items()}
+    fields = tuple((name.encode(), value.encode()) for name, value in headers.items())
+    path = "/api/v1/chat"
+    raw = RawRequest("POST", path, "", headers, "0217", NOW_S * 1000, _nothing, raw_path=path, fields=fields)
+    identity = Identity(directory, Policy())
+    early, late = identity.begin(raw, "any"), identity.begin(raw, "any")
+    for proof in (early, late):
+        assert proof.tap is not None
+        proof.tap(b"{}")
+    assert early.caller().key_id == made.info.id
+    pairs.revoke(made.info.id, NOW_S)
+    with pytest.raises(UnknownCredentials):
+        late.caller()
 
 
 def test_expired_pairs_do_not_hold_a_wrong_ring_up(tmp_path: Path, store: SqliteStore, pairs: AccessKeys) -> None:

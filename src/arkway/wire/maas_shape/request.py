@@ -36,7 +36,8 @@ from arkway.wire.messages import an_object, functions, logit_biases, parts, stop
 CRYPTO_HEADER = "ml-maas-crypto-token"
 _OWN = "the model's own"
 _ROLES = ("system", "user", "assistant", "function", "tool")
-_STREAM = re.compile(rb'"stream"\s*:\s*true')
+_STREAM = b'"stream"'
+_TRUE = re.compile(rb"\s*:\s*true")
 # What base64 of an image of each kind begins with.
 _IMAGES = {"iVBORw0KGgo": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
 
@@ -188,7 +189,12 @@ def parameter_fields(answer_max: int) -> tuple[Field, ...]:
 
 def wants_stream(body: bytes) -> bool:
     """Whether a body, which may be broken JSON, asks for a stream."""
-    return _STREAM.search(body) is not None
+    start = body.find(_STREAM)
+    while start >= 0:
+        if _TRUE.match(body, start + len(_STREAM)):
+            return True
+        start = body.find(_STREAM, start + len(_STREAM))
+    return False
 
 
 def token_of(reading: Reading, header: str) -> str:
