@@ -78,7 +78,10 @@ Outcome = Literal["done", "client_abort", "upstream_error", "interrupted", "refu
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """The opening entry of one attempt to serve one call: who, what, through which door, and a guess at its cost."""
+    """The opening entry of one attempt to serve one call: who, what, through which door, and a guess at its cost.
+
+    ``caller`` is the caller's own user, as the request's ``user`` field names it.
+    """
 
     id: str
     request_id: str
@@ -91,6 +94,7 @@ class Attempt(msgspec.Struct, frozen=True):
     operation: str
     opened_ms: int
     estimate_tokens: int = 0
+    caller: str = ""
 
 
 class Settlement(msgspec.Struct, frozen=True):

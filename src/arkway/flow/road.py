@@ -51,7 +51,7 @@ class Origin(msgspec.Struct, frozen=True):
     def call(self) -> Call:
         return Call(self.raw.request_id, self.caller.account, self.caller.project, self.caller.key_id)
 
-    def attempt(self, deployment: Deployment, estimate_tokens: int = 0) -> Attempt:
+    def attempt(self, deployment: Deployment, estimate_tokens: int = 0, user: str = "") -> Attempt:
         """One attempt's opening entry; the request id is unique, and one attempt is made per request."""
         return Attempt(
             id=self.raw.request_id,
@@ -65,6 +65,7 @@ class Origin(msgspec.Struct, frozen=True):
             operation=self.operation,
             opened_ms=self.raw.now_ms,
             estimate_tokens=estimate_tokens,
+            caller=user,
         )
 
     def tag(self, deployment: Deployment) -> ReplyTag:
@@ -157,7 +158,7 @@ class Road:
         deployment = self._deployment(origin, request.asked, request.asked_version)
         request = admit.chat(deployment, request)
         estimate = request.max_tokens or deployment.card.default_output_tokens
-        return ChatCall(origin, deployment, request, self._meter(origin, deployment, estimate))
+        return ChatCall(origin, deployment, request, self._meter(origin, deployment, estimate, request.user))
 
     def events(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         return call.events(self._backends[call.deployment.backend], self.deadlines)
@@ -175,7 +176,7 @@ class Road:
         return Task(
             origin,
             deployment,
-            self._meter(origin, deployment),
+            self._meter(origin, deployment, user=request.user),
             service.embed(deployment, request, origin.call()),
             lambda reply: reply.usage,
         )
@@ -214,8 +215,8 @@ class Road:
     async def result(self, task: Task[T]) -> T:
         return await task.result(self.deadlines.first_event_s)
 
-    def _meter(self, origin: Origin, deployment: Deployment, estimate_tokens: int = 0) -> Meter:
-        return Meter(self._ledger, origin.attempt(deployment, estimate_tokens), self._clock_ms)
+    def _meter(self, origin: Origin, deployment: Deployment, estimate_tokens: int = 0, user: str = "") -> Meter:
+        return Meter(self._ledger, origin.attempt(deployment, estimate_tokens, user), self._clock_ms)
 
 
 def _offered(

@@ -216,6 +216,7 @@ def usage_row(attempt: Attempt, settlement: Settlement) -> dict[str, Any]:
         "first_token_ms": settlement.first_token_ms,
         "duration_ms": settlement.duration_ms,
         "error": settlement.error,
+        "caller": attempt.caller,
     }
 
 

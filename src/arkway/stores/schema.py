@@ -1,14 +1,18 @@
 """The tables, as the newest migration leaves them. Times in ``…_ms`` are epoch milliseconds, in ``…_at`` epoch seconds.
 
 Every row of a tenant carries its account and project. ``access_keys.secret`` and ``.session_token`` are ciphertext of
-the key ring (`arkway.stores.keyring`). Aliases are the operator's; a removed one keeps its row.
+the key ring (`arkway.stores.keyring`). Aliases and prices are the operator's; a removed alias keeps its row. ``audit``
+only grows. A limit's ``subject`` is the id of its scope: a key, an endpoint, or empty for the project.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
+    Boolean,
     Column,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -19,9 +23,12 @@ from sqlalchemy import (
     Table,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 DEFAULT_ACCOUNT = "default"
 DEFAULT_PROJECT = "default"
+
+# SQLite's integers hold any epoch; PostgreSQL's end in 1970.
+EPOCH_MS = Integer().with_variant(BigInteger(), "postgresql")
 
 metadata = MetaData(
     naming_convention={
@@ -38,6 +45,7 @@ accounts = Table(
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False),
     Column("created_at", Integer, nullable=False),
+    Column("status", String, nullable=False, server_default="active"),
 )
 
 projects = Table(
@@ -63,6 +71,7 @@ api_keys = Table(
     Column("expires_at", Integer),
     Column("revoked_at", Integer),
     Column("last_used_at", Integer),
+    Column("role", String, nullable=False, server_default="inference"),
     ForeignKeyConstraint(["account", "project"], ["projects.account", "projects.id"]),
     Index(None, "account", "project"),
 )
@@ -81,6 +90,7 @@ access_keys = Table(
     Column("expires_at", Integer),
     Column("revoked_at", Integer),
     Column("last_used_at", Integer),
+    Column("role", String, nullable=False, server_default="owner"),
     ForeignKeyConstraint(["account", "project"], ["projects.account", "projects.id"]),
     Index(None, "account", "project"),
 )
@@ -106,6 +116,10 @@ endpoints = Table(
     Column("model_version", String, nullable=False),
     Column("status", String, nullable=False),
     Column("created_at", Integer, nullable=False),
+    Column("description", String, nullable=False, server_default=""),
+    Column("moderation", String, nullable=False, server_default=""),
+    Column("tags", JSON, nullable=False, server_default="[]"),
+    Column("updated_at", Integer, nullable=False, server_default="0"),
     ForeignKeyConstraint(["account", "project"], ["projects.account", "projects.id"]),
     Index(None, "account", "project"),
 )
@@ -122,8 +136,8 @@ usage = Table(
     Column("model", String, nullable=False),
     Column("dialect", String, nullable=False),
     Column("operation", String, nullable=False),
-    Column("opened_ms", Integer, nullable=False),
-    Column("closed_ms", Integer, nullable=False),
+    Column("opened_ms", EPOCH_MS, nullable=False),
+    Column("closed_ms", EPOCH_MS, nullable=False),
     Column("outcome", String, nullable=False),
     Column("prompt_tokens", Integer, nullable=False),
     Column("completion_tokens", Integer, nullable=False),
@@ -133,7 +147,72 @@ usage = Table(
     Column("first_token_ms", Integer, nullable=False),
     Column("duration_ms", Integer, nullable=False),
     Column("error", String, nullable=False),
+    Column("caller", String, nullable=False, server_default=""),
     Index(None, "account", "project", "opened_ms"),
     Index(None, "account", "project", "key_id", "opened_ms"),
     Index(None, "request_id"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("account", String, nullable=False),
+    Column("project", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("detail", JSON, nullable=False),
+    Column("request_id", String, nullable=False),
+    Index(None, "account", "at_ms"),
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("account", String, primary_key=True),
+    Column("project", String, primary_key=True),
+    Column("scope", String, primary_key=True),
+    Column("subject", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("period", String, primary_key=True),
+    Column("amount", Float, nullable=False),
+    Column("shadow", Boolean, nullable=False),
+    Column("updated_at", Integer, nullable=False),
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("effective_at", Integer, primary_key=True),
+    Column("currency", String, nullable=False),
+    Column("prompt", Float, nullable=False),
+    Column("completion", Float, nullable=False),
+    Column("cached", Float),
+    Column("reasoning", Float),
+)
+
+rollups = Table(
+    "rollups",
+    metadata,
+    Column("period", String, primary_key=True),
+    Column("start_ms", BigInteger, primary_key=True),
+    *(
+        Column(name, String, primary_key=True)
+        for name in ("account", "project", "key_id", "endpoint_id", "model", "caller")
+    ),
+    *(
+        Column(name, BigInteger, nullable=False)
+        for name in (
+            "calls",
+            "failed",
+            "prompt_tokens",
+            "completion_tokens",
+            "cached_tokens",
+            "reasoning_tokens",
+        )
+    ),
+    Index(None, "account", "project", "period", "start_ms"),
 )

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "9999"
-down_revision = "0002"
+down_revision = "0003"
 
 
 def upgrade():
@@ -71,7 +71,7 @@ def content(path: Path) -> list[tuple[object, ...]]:
 def test_killed_at_every_step(tmp_path: Path, versions: Path) -> None:
     path = tmp_path / "arkway.db"
     with SqliteStore(path) as store:
-        store.run_sync(lambda c: c.exec_driver_sql("INSERT INTO accounts VALUES ('x', 'Xaver', 1)"))
+        store.run_sync(lambda c: c.exec_driver_sql("INSERT INTO accounts (id, name, created_at) VALUES ('x', 'Xaver', 1)"))
     before = content(path)
     for fatal in range(1, 100):
         finished = subprocess.run([sys.executable, "-c", DIE_AT_STEP, path, versions, str(fatal)], check=False)
@@ -94,7 +94,7 @@ def test_rows_that_are_only_in_the_log_are_taken_along(tmp_path: Path, versions:
     code = (
         "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
         "c.execute('PRAGMA wal_autocheckpoint = 0')\n"
-        "c.execute(\"INSERT INTO accounts VALUES ('x', 'Xaver', 1)\"); os._exit(0)"
+        "c.execute(\"INSERT INTO accounts (id, name, created_at) VALUES ('x', 'Xaver', 1)\"); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, path], check=True)
     assert path.with_name("arkway.db-wal").stat().st_size > 0
@@ -125,7 +125,7 @@ def test_a_database_of_the_first_schema_keeps_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "arkway.db"
     migrate(path, "0001")
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("INSERT INTO accounts VALUES ('x', 'Xaver', 1)")
+        connection.execute("INSERT INTO accounts (id, name, created_at) VALUES ('x', 'Xaver', 1)")
     with SqliteStore(path) as store:
         tables = store.run_sync(lambda c: set(c.exec_driver_sql("SELECT name FROM sqlite_schema").scalars()), read=True)
     assert revision_of(path) == REVISION
