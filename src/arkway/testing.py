@@ -324,7 +324,8 @@ def running_server(
     """
     backend = ScriptedBackend(scripted)
     chosen = ledger if ledger is not None else MemoryLedger()
-    tree = {"home": "/nonexistent", "server": {"port": port, "drain_s": 1}, **(settings or {})}
+    given = dict(settings or {})
+    tree = {"home": "/nonexistent", **given, "server": {"port": port, "drain_s": 1, **given.get("server", {})}}
     config = load(environ={}, overrides=tree)
     parts = scripted_parts(backend, chosen, keys=keys, endpoints=endpoints, access_keys=access_keys, aliases=aliases)
     parts.observers = tuple(observers)

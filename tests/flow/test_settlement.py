@@ -73,7 +73,7 @@ def test_nothing_that_looks_like_an_end_leaves_before_the_settlement(wire: Wire,
         assert after.startswith(b"HTTP/1.1 500" if script is breaks else b"HTTP/1.1 200")
 
 
-@pytest.mark.parametrize("wire, operation", [pair for pair in OPERATIONS if pair[1] not in ("chat", "cert")], ids=repr)
+@pytest.mark.parametrize("wire, operation", [pair for pair in OPERATIONS if pair[1] not in ("chat", "cert")], ids=str)
 def test_other_answers_wait_for_their_settlement_too(wire: Wire, operation: str) -> None:
     ledger = HeldLedger()
     with running_server(ledger=ledger) as server, Connection(server.url) as client:

@@ -26,7 +26,8 @@ def log() -> Iterator[io.StringIO]:
 
 @pytest.fixture(scope="package")
 def server(log: io.StringIO) -> Iterator[RunningServer]:
-    with running_server(ledger=MemoryLedger(), settings={"server": {"access_log": True}}) as running:
+    settings = {"server": {"access_log": True, "port": 0, "drain_s": 1}, "surface": {"message_encryption": True}}
+    with running_server(ledger=MemoryLedger(), settings=settings) as running:
         yield running
 
 

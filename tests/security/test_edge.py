@@ -8,16 +8,20 @@ from collections.abc import Iterator
 
 import pytest
 
+from arkway.core.errors import ArkwayError, HeadTooLarge, RequestTimeout, RouteNotFound, TooLarge, UnsupportedEncoding
 from arkway.http.asgi import Limits
-from arkway.http.surface import ROUTES, Route
-from arkway.testing import API_KEY, EMBEDDING_ENDPOINT_ID, ENDPOINT_ID, RunningServer, running_server
+from arkway.http.surface import ROUTES
+from arkway.testing import API_KEY, RunningServer, running_server
 from arkway.wire import json
+from tests.tools import signed
 from tests.tools.client import Connection, Reply
+from tests.tools.wires import OPERATIONS, V1, V2, V3, WIRES, Wire
 
-CHATS = ("/api/v3/chat/completions", "/v1/chat/completions")
-ASK = json.dumps({"model": ENDPOINT_ID, "messages": [{"role": "user", "content": "问"}]})
+ASK = json.dumps(V3.chat().body)
 LIMITS = Limits()
-POSTS = [route for route in ROUTES if route.method == "POST"]
+POSTS: dict[tuple[str, str], int] = {
+    (route.dialect, route.operation): route.body_max_bytes for route in ROUTES if route.method == "POST"
+}
 HEAD = ("Host", "Authorization", "Content-Length")
 
 
@@ -25,112 +29,124 @@ def fields(client: Connection, data: bytes = ASK) -> dict[str, str]:
     return {"Host": client.host, "Authorization": f"Bearer {API_KEY}", "Content-Length": str(len(data))}
 
 
-def sent(client: Connection, path: str, extra: dict[str, str], data: bytes = ASK) -> Reply:
-    client.send_raw("POST", path, fields(client, data) | extra, data)
+def sent(client: Connection, wire: Wire, extra: dict[str, str], query: str = "") -> Reply:
+    path, body, _ = wire.chat()
+    data = json.dumps(body)
+    client.send_raw("POST", path + query, fields(client, data) | extra, data)
     return client.reply()
 
 
-@pytest.mark.parametrize("path", CHATS)
-def test_header_fields_are_counted(client: Connection, path: str) -> None:
+def message(wire: Wire, reply: Reply, kind: type[ArkwayError]) -> str:
+    """Asserts that this was the error; gives back its message."""
+    error, told = wire.error(reply), wire.told[kind]
+    assert (reply.status, error["code"], error.get("code_n", 0)) == told
+    said: str = error["message"]
+    return said
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
+def test_header_fields_are_counted(client: Connection, wire: Wire) -> None:
     for count, status in ((LIMITS.header_count - 1, 200), (LIMITS.header_count, 200), (LIMITS.header_count + 1, 431)):
-        reply = sent(client, path, {f"X-{i}": "" for i in range(count - len(HEAD))})
+        reply = sent(client, wire, {f"X-{i}": "" for i in range(count - len(HEAD))})
         assert reply.status == status
-    assert "header fields" in reply.error()["message"]
+    assert "header fields" in message(wire, reply, HeadTooLarge)
 
 
-@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
 @pytest.mark.parametrize("pieces", [1, 50])
-def test_header_bytes_are_counted(client: Connection, path: str, pieces: int) -> None:
-    named = fields(client)
+def test_header_bytes_are_counted(client: Connection, wire: Wire, pieces: int) -> None:
+    named = fields(client, json.dumps(wire.chat().body))
     room = LIMITS.header_bytes - sum(len(name) + len(value) for name, value in named.items())
     for total, status in ((room - 1, 200), (room, 200), (room + 1, 431), (room + 1024, 431)):
         extra = {f"X-{i:02}": "" for i in range(pieces)}
         each, rest = divmod(total - sum(map(len, extra)), pieces)
         for place, name in enumerate(extra):
             extra[name] = "a" * (each + (rest if place == 0 else 0))
-        assert sent(client, path, extra).status == status
-    assert "32768" in sent(client, path, {"X": "a" * 33 * 1024}).error()["message"]
+        assert sent(client, wire, extra).status == status
+    assert "32768" in message(wire, sent(client, wire, {"X": "a" * 33 * 1024}), HeadTooLarge)
 
 
-@pytest.mark.parametrize("path", CHATS)
-def test_the_target_is_measured(client: Connection, path: str) -> None:
-    room = LIMITS.target_bytes - len(path)
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
+def test_the_target_is_measured(client: Connection, wire: Wire) -> None:
+    room = LIMITS.target_bytes - len(wire.chat().path)
     for size, status in ((room - 1, 200), (room, 200), (room + 1, 431), (9 * 1024, 431)):
-        assert sent(client, f"{path}?{'a' * size}", {}).status == status
-    assert sent(client, "/" + "a" * LIMITS.target_bytes, {}).status == 431
-    assert sent(client, "/" + "a" * (LIMITS.target_bytes - 1), {}).status == 404
+        assert sent(client, wire, {}, f"?{'a' * size}").status == status
+    root = wire.chat().path.rpartition("/")[0] + "/"
+    for size, kind in ((LIMITS.target_bytes + 1, HeadTooLarge), (LIMITS.target_bytes, RouteNotFound)):
+        message(wire, client.post(root + "a" * (size - len(root)), {}), kind)
 
 
-def padded(route: Route, size: int) -> bytes:
+def padded(wire: Wire, operation: str, size: int) -> bytes:
     """A body of exactly so many bytes that is in order but for its size."""
-    endpoint_id = EMBEDDING_ENDPOINT_ID if route.operation == "embeddings" else ENDPOINT_ID
-    values: dict[str, dict[str, object]] = {
-        "chat": {"messages": [{"role": "user", "content": "问"}], "max_tokens": 1},
-        "embeddings": {"input": ["问"]},
-        "tokenization": {"text": "问"},
-        "classification": {"query": "问", "labels": ["是", "否"]},
-        "cert": {},
-    }
-    model = {"endpoint_id": endpoint_id} if route.dialect == "v1" else endpoint_id
-    text = json.dumps({"model": model, **values[route.operation]})
+    text = json.dumps(wire.call(operation).body)
     return text + b" " * (size - len(text))
 
 
-def taken(route: Route) -> int:
-    """The status within the limit: certificates are off, which is found out once the body is there."""
-    return 405 if route.operation == "cert" else 200
+def test_every_operation_has_its_limit() -> None:
+    assert POSTS.keys() == {(wire.name, operation) for wire, operation in OPERATIONS}
 
 
-def path_of(route: Route) -> str:
-    return route.path.replace("{}", EMBEDDING_ENDPOINT_ID if route.operation == "embeddings" else ENDPOINT_ID)
-
-
-@pytest.mark.parametrize("route", POSTS, ids=lambda route: route.path)
-def test_bodies_are_taken_up_to_their_limit(server: RunningServer, route: Route) -> None:
-    path, limit = path_of(route), route.body_max_bytes
-    for size, status in ((limit - 1, taken(route)), (limit, taken(route)), (limit + 1, 413)):
+@pytest.mark.parametrize("wire, operation", OPERATIONS, ids=str)
+def test_bodies_are_taken_up_to_their_limit(server: RunningServer, wire: Wire, operation: str) -> None:
+    path, limit = wire.call(operation).path, POSTS[wire.name, operation]
+    for size, status in ((limit - 1, 200), (limit, 200), (limit + 1, 413)):
         with Connection(server.url) as client:
             client.send_raw("POST", path, fields(client, b"") | {"Content-Length": str(size)})
-            if status != 413:
-                client.socket.sendall(padded(route, size))
+            if status == 200:
+                client.socket.sendall(padded(wire, operation, size))
             reply = client.reply()
             assert reply.status == status
-    assert str(limit) in reply.json()["error"]["message"]
+    assert str(limit) in message(wire, reply, TooLarge)
 
 
-@pytest.mark.parametrize("route", POSTS, ids=lambda route: route.path)
-def test_chunked_bodies_are_measured_as_they_come(server: RunningServer, route: Route) -> None:
-    path, limit = path_of(route), route.body_max_bytes
-    for size, status in ((limit, taken(route)), (limit + 1, 413)):
+@pytest.mark.parametrize("wire, operation", OPERATIONS, ids=str)
+def test_chunked_bodies_are_measured_as_they_come(server: RunningServer, wire: Wire, operation: str) -> None:
+    path, limit = wire.call(operation).path, POSTS[wire.name, operation]
+    for size, status in ((limit, 200), (limit + 1, 413)):
         with Connection(server.url) as client:
             named = fields(client)
             del named["Content-Length"]
             client.send_raw("POST", path, named | {"Transfer-Encoding": "chunked"})
-            data = padded(route, size)
+            data = padded(wire, operation, size)
             for start in range(0, size, 1 << 20):
                 piece = data[start : start + (1 << 20)]
                 client.socket.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
             client.socket.sendall(b"0\r\n\r\n")
-            assert client.reply().status == status
+            reply = client.reply()
+            assert reply.status == status
+    message(wire, reply, TooLarge)
 
 
-@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("wire", [V1, V2], ids=repr)
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_signed_body_is_measured_as_well(server: RunningServer, wire: Wire, fits: bool) -> None:
+    limit = POSTS[wire.name, "tokenization"]
+    data = padded(wire, "tokenization", limit if fits else limit + 1)
+    with Connection(server.url) as client:
+        path = wire.call("tokenization").path
+        named = signed.headers(client, path, data)
+        client.send_raw("POST", path, named | {"Content-Length": str(len(data))}, data if fits else b"")
+        reply = client.reply()
+    assert reply.status == (200 if fits else 413)
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "gzip, gzip", "x" * 1000])
-def test_encoded_bodies_are_refused_unread(client: Connection, path: str, encoding: str) -> None:
-    reply = sent(client, path, {"Content-Encoding": encoding}, gzip.compress(ASK))
-    assert reply.status == 415
-    assert "Content-Encoding" in reply.error()["message"]
+def test_encoded_bodies_are_refused_unread(client: Connection, wire: Wire, encoding: str) -> None:
+    path, body, _ = wire.chat()
+    reply = client.post(path, gzip.compress(json.dumps(body)), {"Content-Encoding": encoding})
+    assert "Content-Encoding" in message(wire, reply, UnsupportedEncoding)
 
 
-@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "", "multipart/form-data; boundary=x", "x" * 500])
-def test_the_content_type_is_not_asked_about(client: Connection, path: str, kind: str) -> None:
-    assert sent(client, path, {"Content-Type": kind}).status == 200
+def test_the_content_type_is_not_asked_about(client: Connection, wire: Wire, kind: str) -> None:
+    assert sent(client, wire, {"Content-Type": kind}).status == 200
 
 
-@pytest.mark.parametrize("path", CHATS)
-def test_a_second_authorization_is_no_authorization(client: Connection, path: str) -> None:
-    lines = [f"POST {path} HTTP/1.1", f"Host: {client.host}", f"Content-Length: {len(ASK)}"]
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
+def test_a_second_authorization_is_no_authorization(client: Connection, wire: Wire) -> None:
+    lines = [f"POST {wire.chat().path} HTTP/1.1", f"Host: {client.host}", f"Content-Length: {len(ASK)}"]
     lines += [f"Authorization: Bearer {API_KEY}"] * 2
     client.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + ASK)
     reply = client.reply()
@@ -138,10 +154,10 @@ def test_a_second_authorization_is_no_authorization(client: Connection, path: st
     assert API_KEY not in reply.body.decode()
 
 
-@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
 @pytest.mark.parametrize("key", ["é", "键".encode().decode("latin-1"), "\xff" * 100, "a b", "a,b", "null", "None", "0"])
-def test_keys_that_are_no_keys_are_401(client: Connection, path: str, key: str) -> None:
-    assert sent(client, path, {"Authorization": f"Bearer {key}"}).status == 401
+def test_keys_that_are_no_keys_are_401(client: Connection, wire: Wire, key: str) -> None:
+    assert sent(client, wire, {"Authorization": f"Bearer {key}"}).status == 401
 
 
 # Heads that no server should take. Where the parser itself refuses, it answers plain text and closes (A16).
@@ -178,9 +194,9 @@ def test_a_broken_head_is_refused(server: RunningServer, name: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"])
-@pytest.mark.parametrize("path", CHATS)
-def test_the_wrong_method_with_a_body(client: Connection, method: str, path: str) -> None:
-    reply = client.call(method, path, ASK)
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
+def test_the_wrong_method_with_a_body(client: Connection, method: str, wire: Wire) -> None:
+    reply = client.call(method, wire.chat().path, ASK)
     assert reply.status == 405
     assert reply.headers["allow"] == "POST"
     assert client.get("/livez").status == 200
@@ -191,11 +207,13 @@ def test_a_get_with_a_body_is_a_get(client: Connection) -> None:
     assert client.get("/livez").status == 200
 
 
-@pytest.mark.parametrize("path", CHATS)
-def test_expectations_are_met_before_the_body_and_only_for_callers(client: Connection, path: str) -> None:
-    client.send_raw("POST", path, fields(client) | {"Expect": "100-continue"})
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
+def test_expectations_are_met_before_the_body_and_only_for_callers(client: Connection, wire: Wire) -> None:
+    path, body, _ = wire.chat()
+    data = json.dumps(body)
+    client.send_raw("POST", path, fields(client, data) | {"Expect": "100-continue"})
     assert client.head()[0] == 100
-    client.socket.sendall(ASK)
+    client.socket.sendall(data)
     assert client.reply().status == 200
     with Connection(f"http://{client.host}") as stranger:
         stranger.send_raw("POST", path, fields(client) | {"Expect": "100-continue", "Authorization": "Bearer x"})
@@ -204,28 +222,27 @@ def test_expectations_are_met_before_the_body_and_only_for_callers(client: Conne
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[RunningServer]:
-    with running_server(limits=Limits(body_s=0.3)) as running:
+    with running_server(limits=Limits(body_s=0.3, linger_s=0.1)) as running:
         yield running
 
 
-@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_that_comes_too_slowly_is_408_and_the_end(hasty: RunningServer, path: str, chunked: bool) -> None:
+def test_a_body_that_comes_too_slowly_is_408_and_the_end(hasty: RunningServer, wire: Wire, chunked: bool) -> None:
     with Connection(hasty.url) as client:
         named = fields(client)
         if chunked:
             del named["Content-Length"]
             named["Transfer-Encoding"] = "chunked"
-        client.send_raw("POST", path, named)
+        client.send_raw("POST", wire.chat().path, named)
         start = time.monotonic()
         for byte in ASK[:8]:
             piece = bytes([byte])
             client.socket.sendall(b"1\r\n" + piece + b"\r\n" if chunked else piece)
             time.sleep(0.03)
         reply = client.reply()
-        assert reply.status == 408
         assert reply.headers["connection"] == "close"
-        assert "0.3 seconds" in reply.error()["message"]
+        assert "0.3 seconds" in message(wire, reply, RequestTimeout)
         assert 0.25 < time.monotonic() - start < 5
         with pytest.raises(ConnectionResetError):
             client.head()

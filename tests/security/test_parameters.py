@@ -9,20 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from arkway.dialects.openai import fields as openai_fields
-from arkway.dialects.v3 import fields as v3_fields
-from arkway.testing import EMBEDDING_ENDPOINT_ID, ENDPOINT_ID, RunningServer
-from arkway.wire.fields import Table
-from tests.tools.client import Connection, Reply, frames
+from arkway.testing import RunningServer
+from tests.tools.client import Connection, Reply
+from tests.tools.wires import OPERATIONS, WIRES, Wire, wire_path, with_value
 
-CHAT: dict[str, Any] = {"model": ENDPOINT_ID, "messages": [{"role": "user", "content": "问"}]}
-OPERATIONS: dict[str, tuple[Table, dict[str, Any]]] = {
-    "/api/v3/chat/completions": (v3_fields.CHAT, CHAT),
-    "/v1/chat/completions": (openai_fields.CHAT, CHAT),
-    "/api/v3/embeddings": (v3_fields.EMBED, {"model": EMBEDDING_ENDPOINT_ID, "input": "问"}),
-    "/v1/embeddings": (openai_fields.EMBED, {"model": EMBEDDING_ENDPOINT_ID, "input": "问"}),
-    "/api/v3/tokenization": (v3_fields.TOKENIZE, {"model": ENDPOINT_ID, "text": "问"}),
-}
 WORDS = (
     *("auto", "none", "required", "function", "json_schema", "json_object", "text"),
     *("user", "system", "assistant", "float", "base64", "-1", "1", "NaN"),
@@ -46,7 +36,7 @@ NONSENSE = st.recursive(
     max_leaves=15,
 )
 FUZZ = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
 
 
@@ -56,58 +46,69 @@ def client(server: RunningServer) -> Iterator[Connection]:
         yield connection
 
 
-def check(reply: Reply, blamed: set[str]) -> None:
+def check(wire: Wire, reply: Reply, blamed: set[str]) -> None:
     """An answer, or a refusal that blames one of these fields (or an entry inside it)."""
     if reply.status == 200:
         if reply.headers["content-type"].startswith("text/event-stream"):
-            assert frames(reply.body)[-1] == "[DONE]"
+            assert wire.frames(reply.body)[-1] == "[DONE]"
         else:
-            assert reply.json()["object"]
+            assert isinstance(reply.json(), dict)
         return
     assert reply.status in (400, 404)
-    param = reply.error()["param"]
-    assert isinstance(param, str)
-    assert any(param == name or param.startswith((f"{name}.", f"{name}[")) for name in blamed), param
+    error = wire.error(reply)
+    assert wire.blames(error, blamed), error
 
 
-@pytest.mark.parametrize("path", OPERATIONS)
+@pytest.mark.parametrize("wire, operation", [pair for pair in OPERATIONS if pair[0].tables[pair[1]][()]], ids=str)
 @FUZZ
 @given(data=st.data())
-def test_one_field_of_nonsense_is_blamed_itself(client: Connection, path: str, data: st.DataObject) -> None:
-    table, body = OPERATIONS[path]
-    name = data.draw(st.sampled_from(sorted(table)))
-    reply = client.post(path, {**body, name: data.draw(NONSENSE)})
-    check(reply, {name})
+def test_one_field_of_nonsense_is_blamed_itself(
+    client: Connection, wire: Wire, operation: str, data: st.DataObject
+) -> None:
+    path, body, headers = wire.call(operation)
+    places = [(*place, name) for place, table in wire.tables[operation].items() for name in sorted(table)]
+    place = data.draw(st.sampled_from(places))
+    reply = client.post(path, with_value(body, place, data.draw(NONSENSE)), headers)
+    # An object is blamed for what it no longer says.
+    check(wire, reply, {wire_path(place), *(["model"] if place[0] == "model" else [])})
 
 
-@pytest.mark.parametrize("path", OPERATIONS)
+@pytest.mark.parametrize("wire, operation", OPERATIONS, ids=str)
 @FUZZ
 @given(data=st.data())
-def test_a_body_of_nonsense_is_blamed_somewhere(client: Connection, path: str, data: st.DataObject) -> None:
-    table, body = OPERATIONS[path]
-    wild = data.draw(st.dictionaries(st.sampled_from(sorted(table)) | st.text(max_size=10), NONSENSE, max_size=8))
-    check(client.post(path, {**body, **wild}), {*wild, *body})
+def test_a_body_of_nonsense_is_blamed_somewhere(
+    client: Connection, wire: Wire, operation: str, data: st.DataObject
+) -> None:
+    path, body, headers = wire.call(operation)
+    names = sorted(wire.tables[operation][()])
+    wild = data.draw(st.dictionaries(st.sampled_from([*names, ""]) | st.text(max_size=10), NONSENSE, max_size=8))
+    check(wire, client.post(path, {**body, **wild}, headers), {*wild, *body})
 
 
-@pytest.mark.parametrize("path", list(OPERATIONS)[:2])
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
 @FUZZ
 @given(message=st.dictionaries(KEYS, NONSENSE, max_size=6))
-def test_a_message_of_nonsense_is_blamed_by_its_place(client: Connection, path: str, message: dict[str, Any]) -> None:
-    body = {"model": ENDPOINT_ID, "messages": [{"role": "user", "content": "问"}, message]}
-    check(client.post(path, body), {"messages[1]"})
+def test_a_message_of_nonsense_is_blamed_by_its_place(client: Connection, wire: Wire, message: dict[str, Any]) -> None:
+    path, body, headers = wire.chat()
+    check(wire, client.post(path, {**body, "messages": [*body["messages"], message]}, headers), {"messages[1]"})
 
 
-@pytest.mark.parametrize("path", list(OPERATIONS)[:2])
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
 @FUZZ
 @given(schema=st.dictionaries(KEYS, NONSENSE, max_size=4), choice=NONSENSE)
-def test_tools_and_schemas_of_nonsense(client: Connection, path: str, schema: dict[str, Any], choice: object) -> None:
-    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
-    wanted = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
-    body = {**OPERATIONS[path][1], "tools": [tool], "tool_choice": choice, "response_format": wanted}
-    check(client.post(path, body), {"tools", "tool_choice", "response_format"})
+def test_tools_and_schemas_of_nonsense(client: Connection, wire: Wire, schema: dict[str, Any], choice: object) -> None:
+    function = {"name": "f", "parameters": schema}
+    values = {
+        "tools": [{"type": "function", "function": function}],
+        "functions": [function],
+        "tool_choice": choice,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}},
+    }
+    known = {name: value for name, value in values.items() if name in wire.tables["chat"][()]}
+    check(wire, client.post(*wire.chat(values=known)), set(known))
 
 
 def test_the_server_has_survived(client: Connection, server: RunningServer) -> None:
-    for path, (_, body) in OPERATIONS.items():
-        assert client.post(path, body).status == 200
+    for wire, operation in OPERATIONS:
+        assert client.post(*wire.call(operation)).status == 200
     assert server.backend.open_streams == 0

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from arkway.core.chat import ChatRequest
 from arkway.core.events import Delta, Finished, Progress
-from arkway.testing import ENDPOINT_ID, RunningServer, Step, running_server
-from tests.tools.client import Connection, frames, text
+from arkway.testing import RunningServer, Step, running_server
+from arkway.wire import json
+from tests.tools.client import Connection
+from tests.tools.wires import CLIENTS, WIRES, Wire
 
-CHATS = ("/api/v3/chat/completions", "/v1/chat/completions")
 SAYINGS: dict[str, list[str]] = {
     "an emoji in halves": ["\ud83d", "\ude00"],
     "a lone high surrogate": ["a\ud83d", "b"],
@@ -52,34 +53,35 @@ def mended(pieces: Iterable[str]) -> str:
     return "".join(p.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for p in pieces)
 
 
-@pytest.mark.parametrize("path", CHATS)
+@pytest.mark.parametrize("wire", CLIENTS, ids=repr)
 @pytest.mark.parametrize("name", SAYINGS)
-def test_answers_are_utf8_and_whole(client: Connection, path: str, name: str) -> None:
-    body = {"model": ENDPOINT_ID, "messages": [{"role": "user", "content": name}]}
-    stream = client.post(path, {**body, "stream": True})
+def test_answers_are_utf8_and_whole(client: Connection, wire: Wire, name: str) -> None:
+    stream = client.post(*wire.chat(name, stream=True))
     stream.body.decode("utf-8")
-    assert text(stream.body) == mended(SAYINGS[name])
-    assert len(frames(stream.body)) == len([piece for piece in SAYINGS[name] if piece]) + 2
-    whole = client.post(path, body)
+    assert wire.text(stream.body) == mended(SAYINGS[name])
+    assert len(wire.frames(stream.body)) == len([piece for piece in SAYINGS[name] if piece]) + 2
+    whole = client.post(*wire.chat(name))
     whole.body.decode("utf-8")
-    assert whole.json()["choices"][0]["message"]["content"] == mended(["".join(SAYINGS[name])])
+    assert wire.text_of(whole) == mended(["".join(SAYINGS[name])])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(pieces=st.lists(st.text(st.characters(exclude_categories=())), max_size=8), path=st.sampled_from(CHATS))
-def test_anything_at_all_arrives(client: Connection, pieces: list[str], path: str) -> None:
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pieces=st.lists(st.text(st.characters(exclude_categories=())), max_size=8), wire=st.sampled_from(CLIENTS))
+def test_anything_at_all_arrives(client: Connection, pieces: list[str], wire: Wire) -> None:
     said[:] = pieces
-    body = {"model": ENDPOINT_ID, "messages": [{"role": "user", "content": "?"}], "stream": True}
-    assert text(client.post(path, body).body) == mended(pieces)
+    assert wire.text(client.post(*wire.chat("?", stream=True)).body) == mended(pieces)
 
 
-def test_a_request_may_be_cut_anywhere(server: RunningServer) -> None:
+@pytest.mark.parametrize("wire", WIRES, ids=repr)
+def test_a_request_may_be_cut_anywhere(server: RunningServer, wire: Wire) -> None:
     content = "你好😀\u202e\ufeff"
-    body = f'{{"model":"{ENDPOINT_ID}","messages":[{{"role":"user","content":"{content}"}}]}}'.encode()
+    path, values, _ = wire.chat(content)
+    body = json.dumps(values)
+    end = body.index(content.encode()) + len(content.encode()) + 3
     with Connection(server.url) as connection:
-        for cut in range(len(body) - 30, len(body)):
-            head = f"POST {CHATS[0]} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.api_key}\r\n"
+        for cut in range(end - 30, end):
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.api_key}\r\n"
             head += "Transfer-Encoding: chunked\r\n\r\n"
             pieces = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in (body[:cut], body[cut:]))
             connection.socket.sendall(head.encode() + pieces + b"0\r\n\r\n")
-            assert connection.reply().json()["choices"][0]["message"]["content"] == content
+            assert wire.text_of(connection.reply()) == content

@@ -146,10 +146,6 @@ class Wire(ABC):
         found: dict[str, Any] = told[0]
         return found
 
-    def frame_says(self, frame: bytes) -> str:
-        """What one frame says, as it came."""
-        return self.text(frame)
-
     def blames(self, error: Mapping[str, Any], names: Iterable[str]) -> bool:
         """Whether the error blames one of the fields, or an entry inside it."""
         blamed = self.blamed(error)

@@ -6,6 +6,7 @@ pulled before the status line leaves, so that everything that can be an HTTP err
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
@@ -51,8 +52,9 @@ STREAM = ("content-type", "text/event-stream; charset=utf-8")
 NO_CACHE = ("cache-control", "no-cache, no-store")
 NO_BUFFER = ("x-accel-buffering", "no")
 ADJUSTED_SHOWN = 32
-# How much of a stranger's body is read to learn whether a stream was asked for.
+# How much of a stranger's body is read to learn whether a stream was asked for, and for how long.
 STRANGER_MAX_BYTES = 1 << 20
+STRANGER_MAX_S = 2.0
 
 AnyCall = TypeVar("AnyCall", bound=ChatCall | Task[Any])
 Page = Callable[[], Awaitable[tuple[int, str, bytes]]]
@@ -208,9 +210,13 @@ class Server:
 
     async def _listen(self, visit: Visit, route: Route) -> None:
         """For a client that sees no status: does the body that nobody has begun to read ask for a stream?"""
-        if visit.dialect.deaf_to_status and not visit.listened and route.operation == "chat":
-            with suppress(ArkwayError):
-                await self._body(visit, route, min(route.body_max_bytes, STRANGER_MAX_BYTES))
+        if not visit.dialect.deaf_to_status or visit.listened or route.operation != "chat":
+            return
+        visit.stream = True  # until the body says otherwise: see `_body`
+        if not visit.raw.header("expect"):
+            with suppress(ArkwayError, TimeoutError):
+                async with asyncio.timeout(STRANGER_MAX_S):
+                    await self._body(visit, route, min(route.body_max_bytes, STRANGER_MAX_BYTES))
 
     async def _body(self, visit: Visit, route: Route, limit_bytes: int, tap: Tap | None = None) -> bytes:
         """The body; of a client that sees no status, what it asks for is noted, even where it cannot be decoded.

@@ -192,8 +192,11 @@ def _why_not_authorization(authorization: str) -> str:
         )
     if algorithm.lower() == "bearer":
         return "the header Authorization carries a Bearer token where a signature was expected"
-    if algorithm != ALGORITHM:
+    if algorithm.startswith("HMAC-") and algorithm != ALGORITHM:
         return f"the signature's algorithm is `{shown(algorithm)}`; only `{ALGORITHM}` is accepted"
+    if algorithm != ALGORITHM:
+        # What stands there instead may be a secret: an API key without its scheme.
+        return f"the header Authorization begins with neither `{ALGORITHM}` nor `Bearer`"
     for part in ("Credential=", "SignedHeaders=", "Signature="):
         if part not in authorization:
             return f"the header Authorization has no `{part}`; its form is `{FORM}`"

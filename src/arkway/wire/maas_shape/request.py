@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -214,10 +214,12 @@ def chat_request(
     limit = "max_tokens" if "max_tokens" in knobs.values and "max_new_tokens" not in knobs.values else "max_new_tokens"
     legacy = bool(values.get("functions")) and not values.get("tools")
     candidates = 0 if opened else knobs.values.get("logprobs", 0)
+    messages, unheard = _messages(rules, values["messages"], opened, strict=strict)
+    own = (*reading.ignored, *asked.ignored, *knobs.ignored)
     return ChatRequest(
         asked=asked.name,
         asked_version=asked.version,
-        messages=_messages(rules, values["messages"], opened, strict=strict),
+        messages=messages,
         sampling=_sampling(knobs.values),
         max_tokens=knobs.values.get(limit),
         max_tokens_field=f"parameters.{limit}",
@@ -229,7 +231,7 @@ def chat_request(
         tools=_offered(values, legacy=legacy),
         legacy_functions=legacy,
         user=values.get("user", ""),
-        ignored=(*reading.ignored, *asked.ignored, *knobs.ignored, *_without_effect(values, knobs.values, opened)),
+        ignored=(*own, *unheard, *_without_effect(values, knobs.values, opened)),
         clamped=(*reading.clamped, *knobs.clamped),
         crypto_token=token,
         client_request_id=values.get("req_id", ""),
@@ -328,19 +330,25 @@ def _without_effect(values: Mapping[str, Any], knobs: Mapping[str, Any], opened:
             yield f"functions[{index}].examples"
 
 
-def _messages(rules: ChatRules, entries: list[Any], opened: Open | None, *, strict: bool) -> tuple[Message, ...]:
+def _messages(
+    rules: ChatRules, entries: list[Any], opened: Open | None, *, strict: bool
+) -> tuple[tuple[Message, ...], Iterable[str]]:
+    """The messages, and the names of their fields that have no effect, each once: ``messages[].references``."""
     if not entries:
         raise MissingField("messages")
-    messages = tuple(
-        _message(rules, entry, f"messages[{index}]", opened, strict=strict) for index, entry in enumerate(entries)
-    )
+    unheard: dict[str, None] = {}
+    messages = []
+    for index, entry in enumerate(entries):
+        path = f"messages[{index}]"
+        reading = read_in_mode(rules.message, an_object(entry, path), f"{path}.", strict=strict)
+        messages.append(_message(reading.values, path, opened))
+        unheard |= dict.fromkeys(f"messages[].{name[len(path) + 1 :]}" for name in reading.ignored)
     if strict:
         _check_order(rules, messages)
-    return messages
+    return tuple(messages), unheard
 
 
-def _message(rules: ChatRules, entry: Any, path: str, opened: Open | None, *, strict: bool) -> Message:
-    values = read_in_mode(rules.message, an_object(entry, path), f"{path}.", strict=strict).values
+def _message(values: dict[str, Any], path: str, opened: Open | None) -> Message:
     calls = tool_calls(values, path)
     content = values.get("content", None if calls else "")
     if opened and content:
@@ -363,7 +371,7 @@ def _in_clear(content: Any, path: str, opened: Open) -> str:
         raise InvalidField(error.message, path) from None
 
 
-def _check_order(rules: ChatRules, messages: tuple[Message, ...]) -> None:
+def _check_order(rules: ChatRules, messages: Sequence[Message]) -> None:
     before, count = "", 0
     for index, message in enumerate(messages):
         if message.role == "system":
