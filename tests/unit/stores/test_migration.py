@@ -71,7 +71,9 @@ def content(path: Path) -> list[tuple[object, ...]]:
 def test_killed_at_every_step(tmp_path: Path, versions: Path) -> None:
     path = tmp_path / "arkway.db"
     with SqliteStore(path) as store:
-        store.run_sync(lambda c: c.exec_driver_sql("INSERT INTO accounts (id, name, created_at) VALUES ('x', 'Xaver', 1)"))
+        store.run_sync(
+            lambda c: c.exec_driver_sql("INSERT INTO accounts (id, name, created_at) VALUES ('x', 'Xaver', 1)")
+        )
     before = content(path)
     for fatal in range(1, 100):
         finished = subprocess.run([sys.executable, "-c", DIE_AT_STEP, path, versions, str(fatal)], check=False)
