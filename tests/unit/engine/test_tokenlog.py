@@ -8,7 +8,9 @@ EMOJI = "😀".encode()
 
 def frame(sent: bytes, count: int, token: int = 1) -> Frame:
     top = [Candidate(token, "", -0.5, list(sent))]
-    return Frame(tokens_predicted=count, completion_probabilities=[Position(token, "", -0.5, list(sent), top)])
+    return Frame(
+        tokens_predicted=count, completion_probabilities=[Position(token, "", -0.5, list(sent), top_logprobs=top)]
+    )
 
 
 def octets(entries: list[Known | Gap]) -> list[bytes]:
