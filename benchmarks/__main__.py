@@ -15,7 +15,7 @@ from arkway.config import default_home
 from benchmarks.machine import Noise, description, many_files
 from benchmarks.report import Options, Report, Unmeasured, show
 
-PROGRAMMES = ("gateway", "generations", "signing", "engine", "memory", "start", "ledger", "install")
+PROGRAMMES = ("gateway", "generations", "signing", "engine", "memory", "start", "ledger", "usage", "limits", "install")
 ONLY_WHEN_NAMED = ("install",)
 
 

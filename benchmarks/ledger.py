@@ -16,7 +16,7 @@ from arkway.ports import Attempt, Settlement
 from arkway.stores.drain import Drain
 from arkway.stores.journal import Durability, Journal
 from arkway.stores.sqlite import SqliteStore
-from arkway.stores.tables import UsageTable
+from arkway.stores.usage import UsageTable
 from benchmarks.report import Options, Report, Table, quantile
 
 ATTEMPTS = 5000
@@ -74,7 +74,7 @@ def drained(home: Path, count: int) -> dict[str, float]:
         drain = Drain(journal, table, store)
         drain.flush_sync(FLUSH_LIMIT_S)
         taken_s = time.monotonic() - started_s
-        calls = table.totals("default", "default", 0, 1 << 52, "model")[0]["calls"]
+        calls = table.totals([("default", "default")], 0, 1 << 52, ["model"])[0]["calls"]
         journal.close(drain.close())
     if calls != count:
         raise RuntimeError(f"{calls} of {count} attempts are in the database")

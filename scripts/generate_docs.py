@@ -21,14 +21,18 @@ import msgspec
 
 from arkway import config
 from arkway.cli import group
-from arkway.core import errors
+from arkway.core import errors, roles
 from arkway.core.model import ParameterRange
+from arkway.core.roles import PERMISSIONS
 from arkway.dialects.openai import errors as openai_errors
 from arkway.dialects.openai import fields as openai_fields
 from arkway.dialects.v1 import fields as v1_fields
 from arkway.dialects.v2 import fields as v2_fields
 from arkway.dialects.v3 import errors as v3_errors
 from arkway.dialects.v3 import fields as v3_fields
+from arkway.http.admin.openapi import REASONS, build, statuses
+from arkway.http.admin.operations import Operation
+from arkway.http.admin.table import OPERATIONS
 from arkway.http.surface import ROUTES, Route
 from arkway.models.catalogue import CATALOGUE, CatalogueEntry
 from arkway.telemetry.metrics import Metrics
@@ -63,6 +67,19 @@ MEANINGS = {
     "signing.regions": "Regions that a signature's scope may name; none = any.",
     "signing.max_skew_s": "How far a signature's date may be from the server's clock; seconds.",
     "signing.public_hosts": "Names by which callers know a server behind a proxy that rewrites `Host`.",
+    "database.url": "A PostgreSQL database, `postgresql://user@host/name`; empty = SQLite in the data directory "
+    "([storage](storage.md)).",
+    "retention.usage_days": "Settled calls older than this are deleted, their sums kept; days, 0 = never "
+    "([usage](usage.md)).",
+    "control.api_key_max_s": "The longest life of a temporary API key of `GetApiKey`; seconds.",
+    "admin.enabled": "Whether the [Admin API](admin-api.md) is served.",
+    "limits.valkey": "A Valkey or Redis server that several processes share their limits through; empty = each "
+    "process by itself ([limits](limits-and-quotas.md)).",
+    "limits.timeout_s": "How long that server may take before a process limits by its own share; seconds.",
+    "limits.processes": "How many processes share the limits, for their own shares while that server is away; 0 = "
+    "found out by itself.",
+    "limits.burst_s": "How many seconds' worth of a rate may come at once.",
+    "limits.currency": "The currency of budgets.",
     "secrets.command": "A command that prints the master key of the key ring ([access keys](access-keys.md)).",
     "surface.v3_model_names": "Whether `model` on `/api/v3` may be a model's name beside an endpoint id.",
     "surface.openai_model_names": "The same on `/v1`.",
@@ -116,6 +133,14 @@ EDGE = (
     ),
     Limit("Time in which the rest of a refused body is thrown away", f"{_HTTP}.linger_s", "s"),
     Limit("One write to a client that does not read", f"{_HTTP}.write_stall_s", "s"),
+    Limit("A body of the Admin API", "arkway.http.admin.table.BODY_MAX_BYTES", "bytes", errors.TooLarge),
+    Limit(
+        "The same where it takes no fields",
+        "arkway.http.admin.table.ACTION_BODY_MAX_BYTES",
+        "bytes",
+        errors.TooLarge,
+    ),
+    Limit("Fields in a query of the Admin API", "arkway.http.admin.reading.FIELDS_MAX", "", errors.BadRequest),
     Limit("An API key's characters that are looked at", "arkway.stores.home.SECRET_MAX_CHARACTERS"),
 )
 JSON_BODY = (
@@ -226,6 +251,24 @@ def _code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
+# Tenancy
+
+
+def role_meanings() -> str:
+    return markdown_table(("role", "meaning"), ((_code(role), meaning) for role, meaning in roles.MEANINGS.items()))
+
+
+def permissions() -> str:
+    titles = ("action", "to …", *roles.ROLES, "key limited to endpoints")
+    return markdown_table(titles, (_permission(action) for action in roles.PERMISSIONS))
+
+
+def _permission(action: str) -> tuple[str, ...]:
+    permission = roles.PERMISSIONS[action]
+    marks = ("yes" if role in permission.roles else "" for role in roles.ROLES)
+    return (_code(action), permission.what, *marks, "on these" if permission.scoped else "")
+
+
 # The API
 
 
@@ -235,7 +278,7 @@ def routes() -> str:
 
 
 def _route(route: Route) -> tuple[str, ...]:
-    auth = {"bearer": "API key", "any": "API key or signature", "none": "none"}[route.auth]
+    auth = {"bearer": "API key", "any": "API key or signature", "signature": "signature", "none": "none"}[route.auth]
     dialect = "-" if route.auth == "none" else route.dialect
     path = route.path.replace("{}", "{name}")
     body = amount(route.body_max_bytes, "bytes") if route.body_max_bytes else "no body"
@@ -313,7 +356,7 @@ def error_codes() -> str:
 def error_leaves() -> tuple[type[errors.ArkwayError], ...]:
     """Every class of the tree that is raised; adapters may refine one for themselves, which no caller sees."""
     tree = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ArkwayError)]
-    inner = {parent for kind in tree for parent in kind.__bases__} - {errors.BadRequest}
+    inner = {parent for kind in tree for parent in kind.__bases__} - {errors.BadRequest, errors.RateLimited}
     return tuple(kind for kind in tree if kind not in inner)
 
 
@@ -340,6 +383,73 @@ def _error_headers(leaf: type[errors.ArkwayError]) -> Iterable[str]:
         yield "`Allow`"
     if leaf is errors.RequestTimeout:
         yield "`Connection: close`"
+
+
+# The Admin API
+
+
+def admin_operations() -> str:
+    titles = ("method", "path", "needs the role", "body", "what it does")
+    return markdown_table(titles, (_admin_operation(operation) for operation in OPERATIONS))
+
+
+def _admin_operation(operation: Operation) -> tuple[str, ...]:
+    roles = ", ".join(PERMISSIONS[operation.permission].roles)
+    body = _code(operation.body.__name__) if operation.body else ""
+    return (operation.method, _code(operation.full_path), roles, body, operation.summary)
+
+
+def admin_errors() -> str:
+    rows = ((str(status), ", ".join(map(_code, codes)), REASONS[status]) for status, codes in statuses().items())
+    return markdown_table(("status", "code", "meaning"), rows)
+
+
+def admin_bodies() -> str:
+    """Every struct that a body is read into, and those within them."""
+    schemas = build()["components"]["schemas"]
+    bodies = {operation.body.__name__ for operation in OPERATIONS if operation.body}
+    inner = {name for body in bodies for name in re.findall(r"#/components/schemas/(\w+)", str(schemas[body]))}
+    return "\n\n".join(_admin_body(name, schemas[name]) for name in schemas if name in bodies | inner)
+
+
+def _admin_body(name: str, schema: Mapping[str, Any]) -> str:
+    rows = ((_code(field), *_schema_text(kind), _default(field, kind, schema)) for field, kind in _properties(schema))
+    return f"### {name}\n\n{schema['description']}\n\n{markdown_table(('field', 'type', 'range', 'default'), rows)}"
+
+
+def _properties(schema: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    return typing.cast("Mapping[str, Any]", schema["properties"]).items()
+
+
+def _default(field: str, kind: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    if field in schema.get("required", ()):
+        return "required"
+    return _code(msgspec.json.encode(kind["default"]).decode()) if "default" in kind else ""
+
+
+def _schema_text(kind: Mapping[str, Any]) -> tuple[str, str]:
+    """The type of a field and its range."""
+    if reference := kind.get("$ref"):
+        return reference.rpartition("/")[2], ""
+    if options := kind.get("anyOf"):
+        texts = [_schema_text(option) for option in options]
+        return " or ".join(text for text, _ in texts), ", ".join(part for _, part in texts if part)
+    if choices := kind.get("enum"):
+        return "string", " or ".join(map(_code, choices))
+    if kind["type"] == "array":
+        return f"list of {_schema_text(kind['items'])[0]}", f"at most {kind['maxItems']}" if "maxItems" in kind else ""
+    return kind["type"], ", ".join(_schema_bounds(kind))
+
+
+def _schema_bounds(kind: Mapping[str, Any]) -> Iterable[str]:
+    words = {
+        "minimum": "at least {}",
+        "exclusiveMinimum": "above {}",
+        "maximum": "at most {}",
+        "minLength": "{} and more characters",
+        "maxLength": "at most {} characters",
+    }
+    yield from (text.format(f"{kind[name]:,.15g}".replace(",", " ")) for name, text in words.items() if name in kind)
 
 
 # Settings
@@ -533,6 +643,8 @@ def _title(path: Path) -> str:
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
+    "roles": role_meanings,
+    "permissions": permissions,
     "routes": routes,
     "fields-v3-chat": fields_of(v3_fields.CHAT),
     "fields-v3-embeddings": fields_of(v3_fields.EMBED),
@@ -558,6 +670,9 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "fields-stream-options": fields_of(shape.STREAM_OPTIONS),
     "fields-message": fields_of(shape._MESSAGE),
     "fields-function": fields_of(messages._FUNCTION),
+    "admin-operations": admin_operations,
+    "admin-errors": admin_errors,
+    "admin-bodies": admin_bodies,
     "error-tree": error_tree,
     "error-codes": error_codes,
     "settings": settings,

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from arkway.core.errors import Misconfigured
+from arkway.wire.toml import line_of
 
 ENV_PREFIX = "ARKWAY__"
 VALUE_SHOWN = 64
@@ -108,6 +109,24 @@ class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     durability: Literal["process", "group", "sync"] = "group"
 
 
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``usage_days``: settled calls older than this many days are deleted, 0 = none are. Their sums stay."""
+
+    usage_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
+
+
+class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """``url`` of a PostgreSQL database, which several processes and hosts can share; empty = SQLite in ``home``.
+
+    A password in it is shown nowhere: not by this object either.
+    """
+
+    url: str = ""
+
+    def __repr__(self) -> str:
+        return f"Database(url={'…' if self.url else ''!r})"
+
+
 class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What guards the secrets of access keys.
 
@@ -116,6 +135,34 @@ class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """
 
     command: str = ""
+
+
+class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The control plane. ``api_key_max_s``: how long the temporary API keys of ``GetApiKey`` live at most."""
+
+    api_key_max_s: Annotated[int, Meta(ge=1, le=2_592_000)] = 2_592_000
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How limits are counted (docs/limits-and-quotas.md).
+
+    ``valkey``: URL of a Valkey or Redis server that several processes share, empty = in this process's memory. A call
+    waits for it ``timeout_s`` at most; while it is away each process gives a share of every limit, one of ``processes``
+    (0 = as many as were last seen). ``burst_s``: how much of a rate may come at once, in seconds' worth. ``currency``:
+    what limits on cost are in; prices in another one do not count.
+    """
+
+    valkey: str = ""
+    timeout_s: Annotated[float, Meta(gt=0, le=1)] = 0.045
+    processes: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    burst_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+    currency: Literal["CNY", "USD"] = "CNY"
+
+
+class Admin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The Admin API (``/admin/v1``), where API keys with a role above inference and signed requests are taken."""
+
+    enabled: bool = True
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -129,7 +176,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     stream: Stream = Stream()
     engine: Engine = Engine()
     ledger: Ledger = Ledger()
+    database: Database = Database()
+    retention: Retention = Retention()
     secrets: Secrets = Secrets()
+    control: Control = Control()
+    admin: Admin = Admin()
+    limits: Limits = Limits()
 
 
 def default_home(environ: Mapping[str, str]) -> Path:
@@ -153,12 +205,16 @@ def load(
     overrides = overrides or {}
     home = Path(overrides.get("home") or default_home(environ))
     chosen = file or home / "arkway.toml"
-    kept = _from_file(chosen) if file is not None or chosen.exists() else {}
-    tree = _layered({"home": str(home)}, kept, _from_environ(environ), overrides)
+    text = _text_of(chosen) if file is not None or chosen.exists() else ""
+    kept = _parsed(text, chosen)
+    later = (_from_environ(environ), overrides)
     try:
-        return msgspec.convert(tree, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
-    except msgspec.ValidationError as error:
-        raise Misconfigured(_explained(str(error), tree)) from None
+        return _converted(_layered({"home": str(home)}, kept, *later))
+    except _Mistake as mistake:
+        blamed = _holds(kept, mistake.key) and not any(_holds(layer, mistake.key) for layer in later)
+        line = line_of(text, *mistake.key.split(".")) if blamed else 0
+        where = f"{chosen}, line {line}: " if line else f"{chosen}: " if blamed else ""
+        raise Misconfigured(where + mistake.sentence) from None
 
 
 def known_keys(section: type[msgspec.Struct] = Settings, prefix: str = "") -> tuple[str, ...]:
@@ -180,11 +236,43 @@ def range_of(kind: Any) -> str:
     return f"from {bound.ge} to {bound.le}" if bound.ge is not None else ""
 
 
-def _from_file(path: Path) -> dict[str, Any]:
+class _Mistake(Exception):
+    """Something wrong about one key, in a sentence."""
+
+    def __init__(self, key: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.key, self.sentence = key, sentence
+
+
+def _converted(tree: Mapping[str, Any]) -> Settings:
+    """Raises _Mistake."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return msgspec.convert(tree, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), tree) from None
+
+
+def _holds(layer: Mapping[str, Any], key: str) -> bool:
+    place: Any = layer
+    for part in key.split("."):
+        if not isinstance(place, Mapping) or part not in place:
+            return False
+        place = place[part]
+    return True
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise Misconfigured(f"cannot read the configuration {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise Misconfigured(f"the configuration {path} is not valid TOML: {error}") from None
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except ValueError as error:
         raise Misconfigured(f"the configuration {path} is not valid TOML: {error}") from None
 
@@ -216,7 +304,7 @@ def _layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
     for layer in layers:
         for field in msgspec.structs.fields(Settings):
             if _is_section(field.type) and not isinstance(layer.get(field.name, {}), Mapping):
-                raise Misconfigured(_sectioned(field.name))
+                raise _Mistake(field.name, _sectioned(field.name))
         tree = _merged(tree, layer)
     return _with_lists(tree, Settings)
 
@@ -260,19 +348,20 @@ def _unknown(key: str) -> str:
     return f"the configuration has an unknown key `{key}`{hint}"
 
 
-def _explained(problem: str, tree: Mapping[str, Any]) -> str:
-    """A sentence for the first mistake: an unknown key, or what a key has to be and what it is."""
+def _explained(problem: str, tree: Mapping[str, Any]) -> _Mistake:
+    """The first mistake: an unknown key, or what a key has to be and what it is."""
     for key in sorted(set(_dotted(tree)) - set(known_keys())):
-        return _unknown(key)
+        return _Mistake(key, _unknown(key))
     found = re.search(r"`\$\.([a-z0-9_.]+)(?:\[.*\])?`$", problem)
     if found is None:
-        return f"the configuration is wrong: {problem}"
+        return _Mistake("", f"the configuration is wrong: {problem}")
     value: Any = tree
     kind: Any = Settings
     for name in found[1].split("."):
         value = value[name]
         kind = next(field.type for field in msgspec.structs.fields(kind) if field.name == name)
-    return f"the setting `{found[1]}` has to be {_expected(kind)}, not {str(value)[:VALUE_SHOWN]!r}"
+    sentence = f"the setting `{found[1]}` has to be {_expected(kind)}, not {str(value)[:VALUE_SHOWN]!r}"
+    return _Mistake(found[1], sentence)
 
 
 def _expected(kind: Any) -> str:

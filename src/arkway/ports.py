@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Literal, Protocol
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Literal, Protocol
 
 import msgspec
 
+from arkway.core.audit import Entry
 from arkway.core.caller import AccessKey, Call, Caller
 from arkway.core.chat import ChatReply, ChatRequest, ReplyTag, Usage
 from arkway.core.classification import ClassifyReply, ClassifyRequest
 from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
 from arkway.core.errors import ArkwayError
 from arkway.core.events import Event
+from arkway.core.limit import Demand, Rule, Used
 from arkway.core.model import Deployment, Endpoint
 from arkway.core.raw import ErrorReply, RawRequest
 
@@ -72,6 +74,29 @@ class Directory(Protocol):
 
     def endpoints(self, account: str, project: str) -> tuple[Endpoint, ...]:
         """Every endpoint of one project, oldest first."""
+
+    def limits(self, account: str, project: str, key_id: str, endpoint_id: str) -> tuple[Rule, ...]:
+        """The limits that a call by this key to this endpoint is under; the same tuple until they change."""
+
+
+class Hold(Protocol):
+    """What one call has taken of its limits."""
+
+    def settle(self, used: Used) -> None:
+        """Gives back what was not used. Never waits, never raises, counts once: for a ``finally``."""
+        ...
+
+
+class Limiter(Protocol):
+    """Counts what calls use against limits: all those of one call in one step, all or nothing.
+
+    Both methods raise RateLimited (also TokenRateLimited) or QuotaExhausted; nothing is taken then. ``hold_nowait``
+    gives None where the answer has to be waited for, by `hold`, which is one round trip at most.
+    """
+
+    def hold_nowait(self, demand: Demand) -> Hold | None: ...
+
+    async def hold(self, demand: Demand) -> Hold: ...
 
 
 Outcome = Literal["done", "client_abort", "upstream_error", "interrupted", "refused"]
@@ -194,8 +219,8 @@ class CertRequest(msgspec.Struct, frozen=True):
     asked_version: str = ""
 
 
-class Dialect(Protocol):
-    """One generation's wire: a pure translator between bytes and the canonical middle.
+class Refusing(Protocol):
+    """What every form of the wire has: errors of its own.
 
     ``deaf_to_status``: this client takes no notice of the HTTP status of an answer it wants streamed, so that an error
     has to be a frame as well; `wants_stream` then tells from a body that may be broken.
@@ -204,11 +229,21 @@ class Dialect(Protocol):
     name: str
     deaf_to_status: bool
 
-    def suited(self, raw: RawRequest) -> Dialect:
-        """This dialect as the client of this request needs it (protocol §2.1)."""
+    def suited(self, raw: RawRequest) -> Refusing:
+        """This form as the client of this request needs it (protocol §2.1)."""
         ...
 
     def wants_stream(self, body: bytes) -> bool: ...
+
+    def encode_error(self, error: ArkwayError, request_id: str, *, stream: bool = False) -> ErrorReply:
+        """``stream``: the answer was to be a stream."""
+        ...
+
+
+class Dialect(Refusing, Protocol):
+    """One generation's wire: a pure translator between bytes and the canonical middle."""
+
+    def suited(self, raw: RawRequest) -> Dialect: ...
 
     def decode_chat(self, raw: RawRequest, body: bytes) -> ChatRequest: ...
 
@@ -219,10 +254,6 @@ class Dialect(Protocol):
     def decode_embed(self, raw: RawRequest, body: bytes) -> EmbedRequest: ...
 
     def encode_embed(self, reply: EmbedReply, request: EmbedRequest, tag: ReplyTag) -> bytes: ...
-
-    def encode_error(self, error: ArkwayError, request_id: str, *, stream: bool = False) -> ErrorReply:
-        """``stream``: the answer was to be a stream."""
-        ...
 
 
 class Tokenizing(Protocol):
@@ -257,3 +288,61 @@ class Certifying(Protocol):
         ...
 
     def encode_cert(self, deployment: Deployment, request: CertRequest, tag: ReplyTag) -> bytes: ...
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One call of the control plane: what is asked, by whom. ``body`` is JSON as it came."""
+
+    name: str
+    version: str
+    body: bytes
+    caller: Caller
+    request_id: str
+    now_ms: int
+
+
+class ActionResult(msgspec.Struct, frozen=True):
+    """What an action gives, as the wire names it, and the request's fields without (full) effect."""
+
+    result: Mapping[str, Any]
+    ignored: tuple[str, ...] = ()
+    clamped: tuple[str, ...] = ()
+
+
+class Control(Protocol):
+    """The control plane behind its wire."""
+
+    async def perform(self, action: Action) -> ActionResult:
+        """Raises errors of the tree; nothing of a secret leaves before the audit log has it."""
+        ...
+
+
+class Controlling(Protocol):
+    """A form that carries actions (protocol §8)."""
+
+    action: str
+    version: str
+
+    def encode_result(self, result: Mapping[str, Any], request_id: str) -> bytes: ...
+
+
+class Grant(msgspec.Struct, frozen=True, array_like=True):
+    """What a temporary API key says of itself.
+
+    It is the access key's that asked for it, and is good for these ``resources`` of one project (at least one: ids of
+    endpoints and bots) until ``expires_s`` (epoch seconds).
+    """
+
+    access_key_id: str
+    account: str
+    project: str
+    resources: tuple[str, ...]
+    expires_s: int
+
+
+class Audit(Protocol):
+    """The log of changes, which only grows."""
+
+    def append(self, entry: Entry) -> None:
+        """One more entry, kept when this returns. Waits for the store. Raises StoreUnavailable."""
+        ...

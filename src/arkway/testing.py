@@ -21,25 +21,38 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import uvicorn
 
+from arkway.admin.endpoints import Endpoints
 from arkway.admin.retired import retired_names
 from arkway.app import Parts, asgi_app, server_config
+from arkway.app.control import certificate
 from arkway.app.listeners import Https, TwoListeners
 from arkway.config import load
-from arkway.core.caller import AccessKey, Call, Caller
+from arkway.control import Access, ControlPlane
+from arkway.control.access import FindModel
+from arkway.control.memory import MemoryEndpoints, MemoryRates
+from arkway.core.audit import Entry
+from arkway.core.caller import AccessKey, Call, Caller, Role
 from arkway.core.chat import ChatRequest, FinishReason, Usage
 from arkway.core.classification import ClassifyReply, ClassifyRequest, LabelScore
 from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
 from arkway.core.errors import ContextTooLong
 from arkway.core.events import Delta, Event, Finished, Progress, UsageReport
+from arkway.core.limit import Rule
 from arkway.core.model import Deployment, Endpoint, ModelCard, ParameterRange
+from arkway.flow.reserve import CostOf, free
+from arkway.http.admin import Commands
 from arkway.http.asgi import Limits
-from arkway.ports import Alias, Attempt, Backend, Ledger, Observer, Settlement
+from arkway.limits.memory import SpentBefore, nothing_spent
+from arkway.ports import Alias, Attempt, Backend, Control, Directory, Ledger, Observer, Sealing, Settlement
 from arkway.sealing import fresh
+from arkway.stores.home import Pepper
+from arkway.stores.limits import RuleBook
+from arkway.stores.temporary import TemporaryKeys, caller_of
 
 API_KEY = "ark-testing-only-0000000000000000000000000000"
 ENDPOINT_ID = "ep-20240701000000-tests"
@@ -49,6 +62,8 @@ SECRET_ACCESS_KEY = "dGVzdGluZ29ubHkwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMA=
 SESSION_ACCESS_KEY_ID = "AKTPtestingonly000000000000000000000000000000000"
 SESSION_SECRET = "dGVzdGluZ29ubHkxMTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMQ=="  # noqa: S105
 SESSION_TOKEN = "STS2testingonly00000000000000000000000000000000000000000000000000000"  # noqa: S105
+
+TEMPORARY_KEYS = TemporaryKeys(Pepper(b"testing only, public as all of it"))
 
 CHAT_CARD = ModelCard(
     name="scripted-chat",
@@ -196,14 +211,31 @@ class StaticDirectory:
         endpoints: Iterable[Endpoint],
         access_keys: Iterable[AccessKey] = (),
         aliases: Iterable[Alias] = (),
+        rules: Iterable[Rule] = (),
     ) -> None:
         self._callers = dict(callers)
         self._endpoints = {endpoint.id: endpoint for endpoint in endpoints}
         self._access_keys = {key.id: key for key in access_keys}
         self._aliases = {alias.name.casefold(): alias for alias in aliases}
+        self._rules = RuleBook(rules)
 
     def caller(self, secret: str, now_s: int) -> Caller | None:
+        if TEMPORARY_KEYS.claimed(secret):
+            grant = TEMPORARY_KEYS.grant(secret, now_s)
+            return caller_of(grant) if grant and grant.access_key_id in self._access_keys else None
         return self._callers.get(secret)
+
+    def show(self, endpoints: Iterable[Endpoint]) -> None:
+        """These are found from now on, in the place of those of the same ids."""
+        self._endpoints = {**self._endpoints, **{endpoint.id: endpoint for endpoint in endpoints}}
+
+    def hide(self, endpoint_id: str) -> None:
+        """It is not found from now on."""
+        self._endpoints = {known: endpoint for known, endpoint in self._endpoints.items() if known != endpoint_id}
+
+    def revoke(self, access_key_id: str) -> None:
+        """The pair, and every temporary key that it was given, is unknown from now on."""
+        del self._access_keys[access_key_id]
 
     def access_key(self, access_key_id: str, now_s: int) -> AccessKey | None:
         return self._access_keys.get(access_key_id)
@@ -223,11 +255,24 @@ class StaticDirectory:
     def endpoints(self, account: str, project: str) -> tuple[Endpoint, ...]:
         return tuple(e for e in self._endpoints.values() if (e.account, e.project) == (account, project))
 
+    def limits(self, account: str, project: str, key_id: str, endpoint_id: str) -> tuple[Rule, ...]:
+        return self._rules.of(account, project, key_id, endpoint_id)
+
 
 class RunningServer:
-    """A server that is up: where it is, keys for it (the pair of a session is a temporary one), and what is behind."""
+    """A server that is up: where it is, keys for it (the pair of a session is a temporary one), and what is behind.
 
-    def __init__(self, url: str, backend: ScriptedBackend, ledger: Ledger, https_url: str = "") -> None:
+    ``directory`` and ``audit`` (its entries) are those of a server that has not been given another directory.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        backend: ScriptedBackend,
+        ledger: Ledger,
+        https_url: str = "",
+        endpoints: MemoryEndpoints[StaticDirectory] | None = None,
+    ) -> None:
         self.url = url
         self.https_url = https_url
         self.api_key = API_KEY
@@ -240,6 +285,15 @@ class RunningServer:
         self.embedding_endpoint_id = EMBEDDING_ENDPOINT_ID
         self.backend = backend
         self.ledger = ledger
+        self.endpoints = endpoints or MemoryEndpoints(StaticDirectory({}, ()))
+
+    @property
+    def audit(self) -> list[Entry]:
+        return self.endpoints.entries
+
+    @property
+    def directory(self) -> StaticDirectory:
+        return self.endpoints.directory
 
 
 def endpoint(
@@ -258,10 +312,11 @@ def access_key(
     session_token: str = "",
     account: str = "default",
     endpoints: tuple[str, ...] = (),
+    role: Role = "owner",
 ) -> AccessKey:
     """An access key pair of the project ``default``."""
     return AccessKey(
-        access_key_id, secret.encode(), Caller(account, "default", access_key_id, endpoints), session_token
+        access_key_id, secret.encode(), Caller(account, "default", access_key_id, endpoints, role), session_token
     )
 
 
@@ -273,34 +328,67 @@ def scripted_parts(
     endpoints: Iterable[Endpoint] = (),
     access_keys: Iterable[AccessKey] = (),
     aliases: Iterable[Alias] = (),
+    cards: Iterable[ModelCard] = (),
+    rules: Iterable[Rule] = (),
 ) -> Parts:
     """Everything a server is made of, with the scripted backend behind two endpoints (chat, embeddings).
 
-    Retired models' names are aliases of the chat model.
+    Retired models' names are aliases of the chat model. ``cards`` are installed beside those of the endpoints; the
+    first of a name is its default version.
     """
-    cards = {card.name: (card, "scripted") for card in (CHAT_CARD, EMBEDDING_CARD)}
+    directory = StaticDirectory(
+        {API_KEY: Caller("default", "default", "key-testing"), **(keys or {})},
+        [
+            endpoint(ENDPOINT_ID, CHAT_CARD.name),
+            endpoint(EMBEDDING_ENDPOINT_ID, EMBEDDING_CARD.name),
+            *endpoints,
+        ],
+        [
+            access_key(),
+            access_key(SESSION_ACCESS_KEY_ID, SESSION_SECRET, session_token=SESSION_TOKEN),
+            *access_keys,
+        ],
+        [*retired_names(CHAT_CARD.name, CHAT_CARD.version), *aliases],
+        rules,
+    )
+    find_model = _installed([CHAT_CARD, EMBEDDING_CARD, *cards])
     return Parts(
-        directory=StaticDirectory(
-            {API_KEY: Caller("default", "default", "key-testing"), **(keys or {})},
-            [
-                endpoint(ENDPOINT_ID, CHAT_CARD.name),
-                endpoint(EMBEDDING_ENDPOINT_ID, EMBEDDING_CARD.name),
-                *endpoints,
-            ],
-            [
-                access_key(),
-                access_key(SESSION_ACCESS_KEY_ID, SESSION_SECRET, session_token=SESSION_TOKEN),
-                *access_keys,
-            ],
-            [*retired_names(CHAT_CARD.name, CHAT_CARD.version), *aliases],
-        ),
-        find_model=lambda name, version: cards.get(name) if version in ("", "1") else None,
+        directory=directory,
+        find_model=find_model,
+        control=memory_control(MemoryEndpoints(directory), find_model),
         ledger=ledger,
         backends={"scripted": backend},
         embedders={"scripted": backend} if isinstance(backend, ScriptedBackend) else {},
         tokenizers={"scripted": backend} if isinstance(backend, ScriptedBackend) else {},
         classifiers={"scripted": backend} if isinstance(backend, ScriptedBackend) else {},
     )
+
+
+def memory_control(
+    endpoints: MemoryEndpoints[StaticDirectory],
+    find_model: FindModel,
+    api_key_max_s: int = 2_592_000,
+    sealing: Sealing | None = None,
+) -> ControlPlane:
+    """The control plane over a directory in memory."""
+    rates = MemoryRates()
+    access = Access(
+        lambda account, project, actor: Endpoints(endpoints, account, project, actor),
+        lambda *_: rates,
+        lambda *_: False,
+        endpoints,
+        endpoints.directory,
+        find_model,
+    )
+    return ControlPlane(access, TEMPORARY_KEYS.issue, api_key_max_s, certificate(sealing))
+
+
+def _installed(cards: Iterable[ModelCard]) -> FindModel:
+    found: dict[tuple[str, str], tuple[ModelCard, str]] = {}
+    for card in cards:
+        found[card.name, card.version] = (card, "scripted")
+        found.setdefault((card.name, ""), (card, "scripted"))
+    return lambda name, version: found.get((name, version))
 
 
 @contextmanager
@@ -317,29 +405,59 @@ def running_server(
     limits: Limits | None = None,
     port: int = 0,
     tls: ssl.SSLContext | None = None,
+    directory: Directory | None = None,
+    control: Control | None = None,
+    admin: Commands | None = None,
+    cards: Iterable[ModelCard] = (),
+    rules: Iterable[Rule] = (),
+    spent: SpentBefore = nothing_spent,
+    cost_of: CostOf = free,
 ) -> Generator[RunningServer]:
     """A real server with a scripted backend, on a free loopback port, in a thread; stopped at the end of the block.
 
-    ``tls``: serve HTTPS as well, on another free port, with this context.
+    ``tls``: serve HTTPS as well, on another free port, with this context. ``directory`` and
+    ``control``: in the place of the fixed keys, endpoints and aliases, and of the control plane over them. ``cards``:
+    models that are installed as well. ``admin``: the commands of the Admin API; without them there is none. ``rules``:
+    limits, with what was ``spent`` before and what use costs.
     """
     backend = ScriptedBackend(scripted)
     chosen = ledger if ledger is not None else MemoryLedger()
     given = dict(settings or {})
     tree = {"home": "/nonexistent", **given, "server": {"port": port, "drain_s": 1, **given.get("server", {})}}
     config = load(environ={}, overrides=tree)
-    parts = scripted_parts(backend, chosen, keys=keys, endpoints=endpoints, access_keys=access_keys, aliases=aliases)
+    parts = scripted_parts(
+        backend,
+        chosen,
+        keys=keys,
+        endpoints=endpoints,
+        access_keys=access_keys,
+        aliases=aliases,
+        cards=cards,
+        rules=rules,
+    )
+    parts.spent, parts.cost_of = spent, cost_of
     parts.observers = tuple(observers)
     if config.surface.message_encryption:
         parts.sealing = fresh(int(time.time()))
+    kept = MemoryEndpoints(cast(StaticDirectory, parts.directory))
+    parts.control = control or memory_control(kept, parts.find_model, config.control.api_key_max_s, parts.sealing)
+    parts.directory = directory or parts.directory
+    parts.admin = admin
     app = asgi_app(config, parts)
     app.limits = limits or app.limits
     https = _https(tls) if tls else None
-    server = TwoListeners(server_config(config, app), https)
+    with _served(TwoListeners(server_config(config, app), https)) as url:
+        https_url = f"https://localhost:{https.listener.getsockname()[1]}" if https else ""
+        yield RunningServer(url, backend, chosen, https_url, kept)
+
+
+@contextmanager
+def _served(server: uvicorn.Server) -> Generator[str]:
+    """Where it is, while it runs in a thread."""
     thread = threading.Thread(target=server.run, name="arkway-testing")
     thread.start()
     try:
-        https_url = f"https://localhost:{https.listener.getsockname()[1]}" if https else ""
-        yield RunningServer(_url(server, thread), backend, chosen, https_url)
+        yield _url(server, thread)
     finally:
         server.should_exit = True
         thread.join(10)

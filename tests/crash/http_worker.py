@@ -1,7 +1,7 @@
 """A whole server over HTTP, with the real journal and database and an engine that says what it has made.
 
-Usage: python http_worker.py HOME. On standard output: the address, then a line ``made <request> <prompt> <completion>``
-before each token is handed on (as in ``worker.py``).
+Usage: python http_worker.py HOME. The database is ``ARKWAY__DATABASE__URL``, else SQLite. On standard output: the
+address, then a line ``made <request> <prompt> <completion>`` before each token is handed on (as in ``worker.py``).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from arkway.core.model import Deployment
 from arkway.stores.drain import Drain
 from arkway.stores.home import database_path, journal_path
 from arkway.stores.journal import Journal
-from arkway.stores.sqlite import SqliteStore
-from arkway.stores.tables import UsageTable
+from arkway.stores.store import open_store
+from arkway.stores.usage import UsageTable
 from arkway.testing import scripted_parts
 
 
@@ -50,7 +50,7 @@ class Talker:
 
 def main() -> None:
     home = Path(sys.argv[1])
-    store = SqliteStore(database_path(home))
+    store = open_store(database_path(home), os.environ.get("ARKWAY__DATABASE__URL", ""))
     journal = Journal(journal_path(home))
     drain = Drain(journal, UsageTable(store), store)
     config = load(environ={}, overrides={"home": str(home), "server": {"port": 0}})

@@ -22,8 +22,9 @@ from arkway.stores.drain import Drain
 from arkway.stores.home import database_path, journal_path
 from arkway.stores.journal import Journal
 from arkway.stores.segment import segment_numbers
-from arkway.stores.sqlite import SqliteStore
-from arkway.stores.tables import Row, UsageTable
+from arkway.stores.store import open_store
+from arkway.stores.tables import Row
+from arkway.stores.usage import UsageTable
 
 if TYPE_CHECKING:
     from tests.crash.conftest import Verdict, Witness
@@ -38,10 +39,10 @@ def hear_all(witness: Witness, lines: IO[str]) -> None:
         witness.hear(line)
 
 
-def killed_round(home: Path, witness: Witness) -> None:
+def killed_round(home: Path, url: str, witness: Witness) -> None:
     """Start a worker, let it run for a random time (a few die while they still recover), kill it, hear the rest."""
     command = [sys.executable, str(WORKER), str(home), str(STREAMS)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+    with subprocess.Popen(command, env=environment(url), stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         early = secrets.randbelow(6) == 0
         first = "" if early else worker.stdout.readline()
@@ -56,9 +57,14 @@ def killed_round(home: Path, witness: Witness) -> None:
         listener.join()
 
 
-def recovered_rows(home: Path) -> list[Row]:
+def environment(url: str) -> dict[str, str]:
+    """A worker's, with the database it uses; empty = SQLite in its home."""
+    return {**os.environ, "ARKWAY__DATABASE__URL": url}
+
+
+def recovered_rows(home: Path, url: str = "") -> list[Row]:
     """Restart, drain, stop; every row of the usage table."""
-    with SqliteStore(database_path(home)) as store:
+    with open_store(database_path(home), url) as store:
         journal = Journal(journal_path(home))
         drain = Drain(journal, UsageTable(store), store)
         drain.flush_sync(30)
@@ -68,21 +74,24 @@ def recovered_rows(home: Path) -> list[Row]:
         return rows
 
 
-def judged(home: Path, witness: Witness) -> Verdict:
-    verdict = witness.judge(recovered_rows(home))
+def judged(home: Path, url: str, witness: Witness) -> Verdict:
+    verdict = witness.judge(recovered_rows(home, url))
     assert verdict.faults() == {}
     return verdict
 
 
 def test_nothing_is_lost_and_nothing_is_billed_twice(
-    tmp_path: Path, new_witness: Callable[[], Witness], record_property: Callable[[str, object], None]
+    tmp_path: Path,
+    database_url: str,
+    new_witness: Callable[[], Witness],
+    record_property: Callable[[str, object], None],
 ) -> None:
     home, witness = tmp_path / "home", new_witness()
     verdict = witness.judge([])
     for number in range(1, ROUNDS + 1):
-        killed_round(home, witness)
+        killed_round(home, database_url, witness)
         if number % 4 == 0 or number == ROUNDS:
-            verdict = judged(home, witness)
+            verdict = judged(home, database_url, witness)
     summary = (
         f"{ROUNDS} kills, {verdict.complete} complete, {verdict.interrupted} interrupted, "
         f"most under-billed {verdict.most_under_billed} tokens"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arkway.testing import ENDPOINT_ID
-from tests.crash.test_kill import ROUNDS, hear_all, judged
+from tests.crash.test_kill import ROUNDS, environment, hear_all, judged
 from tests.tools.client import Connection, Reply, frames
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ def ask_until_it_dies(url: str, witness: Witness) -> None:
         return  # the server is dead: what came of this answer is no end
 
 
-def killed_round(home: Path, witness: Witness) -> None:
-    with subprocess.Popen([sys.executable, str(WORKER), str(home)], stdout=subprocess.PIPE, text=True) as server:
+def killed_round(home: Path, url: str, witness: Witness) -> None:
+    command = [sys.executable, str(WORKER), str(home)]
+    with subprocess.Popen(command, env=environment(url), stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         url = server.stdout.readline().strip()
         assert url.startswith("http://"), "the server did not come up"
@@ -61,14 +62,17 @@ def killed_round(home: Path, witness: Witness) -> None:
 
 
 def test_what_clients_saw_complete_is_billed_once_and_exactly(
-    tmp_path: Path, new_witness: Callable[[], Witness], record_property: Callable[[str, object], None]
+    tmp_path: Path,
+    database_url: str,
+    new_witness: Callable[[], Witness],
+    record_property: Callable[[str, object], None],
 ) -> None:
     home, witness = tmp_path / "home", new_witness()
     verdict = witness.judge([])
     for number in range(1, ROUNDS + 1):
-        killed_round(home, witness)
+        killed_round(home, database_url, witness)
         if number % 5 == 0 or number == ROUNDS:
-            verdict = judged(home, witness)
+            verdict = judged(home, database_url, witness)
     summary = f"{ROUNDS} kills, {verdict.complete} complete, {verdict.interrupted} interrupted"
     record_property("crash over HTTP", summary)
     assert verdict.complete > ROUNDS

@@ -1,6 +1,7 @@
 """Runs calls until it is killed: the real meter, journal, drain and database, without HTTP.
 
-Usage: python worker.py HOME STREAMS. On standard output, one ``write()`` for each line:
+Usage: python worker.py HOME STREAMS. The database is ``ARKWAY__DATABASE__URL``, else SQLite. On standard output, one
+``write()`` for each line:
 
     begun <attempt>                                   before the reserve
     made <attempt> <prompt> <completion>              the engine has made this many tokens (totals)
@@ -23,8 +24,8 @@ from arkway.ports import Attempt
 from arkway.stores.drain import Drain
 from arkway.stores.home import database_path, journal_path
 from arkway.stores.journal import Journal
-from arkway.stores.sqlite import SqliteStore
-from arkway.stores.tables import UsageTable
+from arkway.stores.store import open_store
+from arkway.stores.usage import UsageTable
 
 SEGMENT_BYTES = 64 << 10
 
@@ -67,7 +68,7 @@ async def stream(journal: Journal, lane: str) -> None:
 
 
 async def main(home: Path, streams: int) -> None:
-    store = SqliteStore(database_path(home))
+    store = open_store(database_path(home), os.environ.get("ARKWAY__DATABASE__URL", ""))
     journal = Journal(journal_path(home), segment_bytes=SEGMENT_BYTES)
     drain = Drain(journal, UsageTable(store), store)
     run = secrets.token_hex(6)

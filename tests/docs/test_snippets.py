@@ -102,13 +102,18 @@ def parse(command: click.Command, name: str, words: list[str], parent: click.Con
     """Raises click.UsageError when the command does not take these words; runs nothing."""
     if isinstance(command, click.Group) and not words:
         return  # prose may name a group by itself
-    if isinstance(command, click.Group):
+    try:
         context = command.make_context(name, words, parent=parent)
-        child_name, child, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-        assert child is not None
-        parse(child, child_name or "", rest, context)
-    else:
-        command.make_context(name, words, parent=parent)
+    except click.BadParameter as error:
+        if "does not exist" not in error.message:  # a file of the reader's
+            raise
+        return
+    if isinstance(command, click.Group):
+        rest = [*context._protected_args, *context.args]
+        if rest or not command.invoke_without_command:
+            child_name, child, words = command.resolve_command(context, rest)
+            assert child is not None
+            parse(child, child_name or "", words, context)
 
 
 def filled_in(text: str, server: RunningServer) -> str:

@@ -38,6 +38,9 @@ CASES = (
     "unicode",
     "tool calls",
     "end-to-end encryption",
+    "control plane",
+    "AK/SK mode",
+    "key refresh",
     "sample program",
 )
 OUTCOMES = ("passed", "skipped", "failed")  # from good to bad

@@ -173,6 +173,7 @@ JAVA_LINES = {
     "java-maas-2024": ("maas", "pom-2024.xml", "MaasDriver"),
     "java-ark": ("ark", "pom.xml", "ArkDriver"),
     "java-ark-2024": ("ark", "pom-2024.xml", "ArkDriver"),
+    "java-control": ("control", "pom.xml", "ControlDriver"),
 }
 # For short runs on few cores the cheap compiler and the cheap collector are the fast ones.
 JVM = (

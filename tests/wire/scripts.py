@@ -135,6 +135,7 @@ ERRORS: tuple[e.ArkwayError, ...] = (
     e.RequestTimeout("the request body did not arrive within 120 seconds"),
     e.Quarantined("this request has stopped the engine twice and is refused until the server restarts"),
     e.RateLimited("requests per minute (RPM) limit of the associated endpoint has been reached", 2.4),
+    e.TokenRateLimited("tokens per minute (TPM) limit of the associated endpoint has been reached", 2.4),
     e.QuotaExhausted("the account's quota is spent"),
     e.Overloaded("64 calls are waiting already"),
     e.BackendUnavailable("the model `m` behind `ep-1` is not installed"),

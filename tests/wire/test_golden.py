@@ -17,6 +17,7 @@ from arkway.core.embedding import EmbedReply, Tokenized
 from arkway.core.events import Fold, UsageReport
 from arkway.core.model import Deployment
 from arkway.core.raw import ErrorReply, RawRequest, Tap
+from arkway.dialects.control import ControlForm
 from arkway.dialects.openai import OpenAI
 from arkway.dialects.openai import fields as openai_fields
 from arkway.dialects.v1 import MaasV1
@@ -25,7 +26,7 @@ from arkway.dialects.v2 import MaasV2
 from arkway.dialects.v2 import fields as v2_fields
 from arkway.dialects.v3 import ArkV3
 from arkway.dialects.v3 import fields as v3_fields
-from arkway.ports import Certifying, Classifying, Dialect, Listing, Tokenizing
+from arkway.ports import Certifying, Classifying, Dialect, Listing, Refusing, Tokenizing
 from arkway.testing import CHAT_CARD, EMBEDDING_CARD, endpoint
 from arkway.wire import json
 from arkway.wire.fields import Table
@@ -65,8 +66,8 @@ async def _no_body(limit_bytes: int, tap: Tap | None) -> bytes:
     return b""
 
 
-def raw(path: str = "/", headers: Mapping[str, str] = {}) -> RawRequest:
-    return RawRequest("POST", path, "", headers, TAG.id, TAG.created * 1000, _no_body)
+def raw(path: str = "/", headers: Mapping[str, str] = {}, query: str = "") -> RawRequest:
+    return RawRequest("POST", path, query, headers, TAG.id, TAG.created * 1000, _no_body)
 
 
 RAW = raw("/api/v2/endpoint/ep-1/operation")
@@ -84,7 +85,8 @@ DIALECTS: dict[str, Dialect] = {
     "v2-java": MaasV2().suited(JAVA),
     "v2-sealed": MaasV2(sealing=ReversingSealing()),
 }
-WHOLE = ("v3", "openai", "v1", "v1-java", "v2", "v2-java")
+CONTROL = ControlForm().suited(raw(query="Action=GetEndpoint&Version=2024-01-01"))
+WHOLE = ("v3", "openai", "v1", "v1-java", "v2", "v2-java", "control")
 """The folders that have a file for every error."""
 
 
@@ -92,7 +94,10 @@ def test_golden(golden: Path, regenerate: bool) -> None:
     above, _, expected = golden.read_text(encoding="utf-8").partition(RULE)
     first, _, body = above.partition("\n")
     operation, _, script = first.partition(" ")
-    found = "".join(run(DIALECTS[golden.parent.name], operation, script, body.rstrip("\n").encode()))
+    if golden.parent.name == "control":
+        found = "".join(error(CONTROL, script))
+    else:
+        found = "".join(run(DIALECTS[golden.parent.name], operation, script, body.rstrip("\n").encode()))
     if regenerate:
         golden.write_text(above + RULE + found, encoding="utf-8")
     else:
@@ -116,7 +121,8 @@ def run(dialect: Dialect, operation: str, script: str, body: bytes) -> Iterator[
             case "models":
                 yield cast(Listing, dialect).encode_models(DEPLOYMENTS, script).decode() + "\n"
             case "error":
-                yield from error(dialect, next(entry for entry in ERRORS if type(entry).__name__ == script))
+                yield from error(dialect, script)
+                yield "\n" + dialect.stream(ChatRequest("ep-1", ()), TAG).fail(failure_of(script)).decode()
             case other:
                 raise AssertionError(f"there is no operation {other}")
     except e.ArkwayError as failure:
@@ -186,12 +192,16 @@ def cert(dialect: Dialect, body: bytes) -> Iterator[str]:
     yield certifying.encode_cert(DEPLOYMENTS[0], request, TAG).decode() + "\n"
 
 
-def error(dialect: Dialect, failure: e.ArkwayError) -> Iterator[str]:
-    """All forms: the HTTP answer, the one to a client deaf to statuses, and the frame in a stream."""
+def error(dialect: Refusing, name: str) -> Iterator[str]:
+    """The HTTP answer, and the one to a client deaf to statuses."""
+    failure = failure_of(name)
     yield refusal(dialect.encode_error(failure, TAG.id))
     if dialect.deaf_to_status:
         yield refusal(dialect.encode_error(failure, TAG.id, stream=True))
-    yield "\n" + dialect.stream(ChatRequest("ep-1", ()), TAG).fail(failure).decode()
+
+
+def failure_of(name: str) -> e.ArkwayError:
+    return next(entry for entry in ERRORS if type(entry).__name__ == name)
 
 
 def refusal(reply: ErrorReply) -> str:

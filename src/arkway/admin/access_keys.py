@@ -6,10 +6,14 @@ import base64
 import secrets
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import msgspec
 
+from arkway.admin.audit import Acting
+from arkway.admin.keys import check_role
+from arkway.core.audit import SERVER, Actor, Entry
+from arkway.core.caller import Role
 from arkway.core.errors import InvalidField
 
 PERMANENT = "AKLT"
@@ -33,6 +37,7 @@ class AccessKeyInfo(msgspec.Struct, frozen=True):
     expires_at: int | None = None
     revoked_at: int | None = None
     last_used_at: int | None = None
+    role: Role = "owner"
 
     @property
     def temporary(self) -> bool:
@@ -59,19 +64,34 @@ class NewAccessKey(msgspec.Struct, frozen=True):
 class AccessKeyTable(Protocol):
     """Where pairs are kept; it encrypts the secrets."""
 
+    def under(self, entry: Entry) -> Self: ...
+
     def insert(self, row: Mapping[str, Any], secret: str, session_token: str = "") -> None: ...
 
     def rows(self, account: str, project: str) -> Sequence[Mapping[str, Any]]: ...
 
     def revoke(self, account: str, project: str, access_key_id: str, now_s: int) -> bool: ...
 
+    def update(
+        self,
+        account: str,
+        project: str,
+        access_key_id: str,
+        role: str,
+        endpoints: Sequence[str],
+        expires_at: int | None,
+    ) -> bool: ...
+
 
 class AccessKeys:
     """The commands on the access key pairs of one project."""
 
-    def __init__(self, table: AccessKeyTable, account: str = "default", project: str = "default") -> None:
+    def __init__(
+        self, table: AccessKeyTable, account: str = "default", project: str = "default", actor: Actor = SERVER
+    ) -> None:
         self._table = table
         self._account, self._project = account, project
+        self._acting = Acting(account, project, actor)
 
     def create(
         self,
@@ -81,11 +101,13 @@ class AccessKeys:
         expires_at: int | None = None,
         *,
         temporary: bool = False,
+        role: Role = "owner",
     ) -> NewAccessKey:
-        """A new pair; a temporary one has a session token and needs an expiry.
+        """A new pair; a temporary one has a session token and needs an expiry. The audit log is written before.
 
-        Raises InvalidField for an unusable name or expiry, Misconfigured when the key ring cannot encrypt.
+        Raises InvalidField for an unusable name, role or expiry, Misconfigured when the key ring cannot encrypt.
         """
+        check_role(role, self._account)
         if not name or len(name) > NAME_MAX_CHARACTERS or not name.isprintable():
             raise InvalidField(f"an access key's name has 1 to {NAME_MAX_CHARACTERS} printable characters", "name")
         if expires_at is not None and expires_at <= now_s:
@@ -100,18 +122,39 @@ class AccessKeys:
             endpoints=tuple(dict.fromkeys(endpoints)),
             created_at=now_s,
             expires_at=expires_at,
+            role=role,
         )
         made = NewAccessKey(info, new_secret(), _letters(SESSION, 2 * LETTERS) if temporary else "")
-        self._table.insert(msgspec.structs.asdict(info), made.secret, made.session_token)
+        entry = self._acting.entry(
+            "access_keys.create", info.id, name=name, role=role, endpoints=list(info.endpoints), expires_at=expires_at
+        )
+        self._table.under(entry).insert(msgspec.structs.asdict(info), made.secret, made.session_token)
         return made
 
     def list(self) -> tuple[AccessKeyInfo, ...]:
         """Every pair of the project, revoked and expired ones too, oldest first."""
         return tuple(msgspec.convert(row, AccessKeyInfo) for row in self._table.rows(self._account, self._project))
 
+    def update(self, access_key_id: str, role: Role, endpoints: Sequence[str], expires_at: int | None) -> None:
+        """What a pair may do, to which endpoints and until when; its secret stays.
+
+        Effective in running servers within two seconds. Raises InvalidField for an unusable role, and when there is no
+        such pair or it was revoked.
+        """
+        check_role(role, self._account)
+        only = tuple(dict.fromkeys(endpoints))
+        entry = self._acting.entry(
+            "access_keys.update", access_key_id, role=role, endpoints=list(only), expires_at=expires_at
+        )
+        if not self._table.under(entry).update(self._account, self._project, access_key_id, role, only, expires_at):
+            raise InvalidField(
+                f"there is no access key `{access_key_id[:64]}` in use; `arkway aksk list` shows all of them", "id"
+            )
+
     def revoke(self, access_key_id: str, now_s: int) -> None:
         """Effective in running servers within two seconds. Raises InvalidField when there is no such pair."""
-        if not self._table.revoke(self._account, self._project, access_key_id, now_s):
+        table = self._table.under(self._acting.entry("access_keys.revoke", access_key_id))
+        if not table.revoke(self._account, self._project, access_key_id, now_s):
             raise InvalidField(
                 f"there is no access key `{access_key_id[:64]}`; `arkway aksk list` shows all of them", "id"
             )

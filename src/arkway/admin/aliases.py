@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import msgspec
 
+from arkway.admin.audit import Acting
 from arkway.admin.retired import retired_names
+from arkway.core.audit import SERVER, Actor, Entry
 from arkway.core.errors import InvalidField
+from arkway.core.roles import HOST_ACCOUNT
 from arkway.ports import Alias
 
 NAME_MAX_CHARACTERS = 128
@@ -26,6 +29,8 @@ class AliasInfo(msgspec.Struct, frozen=True):
 class AliasTable(Protocol):
     """Where aliases are kept."""
 
+    def under(self, entry: Entry) -> Self: ...
+
     def add(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]: ...
 
     def put(self, row: Mapping[str, Any]) -> None: ...
@@ -38,8 +43,9 @@ class AliasTable(Protocol):
 class Aliases:
     """The commands on aliases. A name is kept in lower case and found in any."""
 
-    def __init__(self, table: AliasTable) -> None:
+    def __init__(self, table: AliasTable, actor: Actor = SERVER) -> None:
         self._table = table
+        self._acting = Acting(HOST_ACCOUNT, "", actor)
 
     def ensure(self, model_name: str, model_version: str, now_s: int) -> tuple[str, ...]:
         """The names of retired models become aliases of this one; returns those that are new.
@@ -47,7 +53,8 @@ class Aliases:
         A name that was set to something else, or removed, stays as it is.
         """
         wanted = [_info(alias, now_s) for alias in retired_names(model_name, model_version)]
-        return tuple(self._table.add([msgspec.structs.asdict(info) for info in wanted]))
+        entry = self._acting.entry("aliases.set", "retired names", model=model_name, version=model_version)
+        return tuple(self._table.under(entry).add([msgspec.structs.asdict(info) for info in wanted]))
 
     def set(self, name: str, model_name: str, now_s: int, model_version: str = "") -> AliasInfo:
         """Lets a name stand for a model; ``model_version`` empty follows its default version. Raises InvalidField."""
@@ -56,7 +63,8 @@ class Aliases:
                 f"an alias has 1 to {NAME_MAX_CHARACTERS} printable characters and no space among them", "name"
             )
         info = _info(Alias(name.casefold(), model_name, model_version), now_s)
-        self._table.put(msgspec.structs.asdict(info))
+        entry = self._acting.entry("aliases.set", info.name, model=model_name, version=model_version)
+        self._table.under(entry).put(msgspec.structs.asdict(info))
         return info
 
     def list(self) -> tuple[AliasInfo, ...]:
@@ -65,7 +73,8 @@ class Aliases:
 
     def remove(self, name: str, now_s: int) -> None:
         """For good: a default one does not come back. Raises InvalidField when there is no such alias."""
-        if not self._table.remove(name.casefold(), now_s):
+        entry = self._acting.entry("aliases.remove", name.casefold())
+        if not self._table.under(entry).remove(name.casefold(), now_s):
             raise InvalidField(f"there is no alias `{name[:128]}`; `arkway aliases list` shows all of them", "name")
 
 

@@ -5,25 +5,44 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from weakref import WeakSet
 
 import uvicorn
 
 from arkway import __version__
+from arkway.app.limits import Counting
 from arkway.config import Settings
+from arkway.dialects.control import ControlForm
 from arkway.dialects.openai import OpenAI
 from arkway.dialects.v1 import MaasV1
 from arkway.dialects.v2 import MaasV2
 from arkway.dialects.v3 import ArkV3
-from arkway.flow.identify import Identity
+from arkway.flow.identify import Identity, Repeats
+from arkway.flow.reserve import CostOf, Reserve, free
 from arkway.flow.road import Deadlines, Road
 from arkway.flow.route import FindModel, Router
+from arkway.http.admin import ROUTES as ADMIN_ROUTES
+from arkway.http.admin import AdminApi, AdminForm, Commands
 from arkway.http.asgi import AsgiApp
 from arkway.http.health import Health
 from arkway.http.pulse import Pulse
 from arkway.http.serve import Page, Server
-from arkway.http.surface import Surface
-from arkway.ports import Backend, Classifier, Dialect, Directory, Embedder, Ledger, Observer, Sealing, Tokenizer
+from arkway.http.surface import ROUTES, Surface
+from arkway.limits.memory import SpentBefore, nothing_spent
+from arkway.ports import (
+    Backend,
+    Classifier,
+    Control,
+    Directory,
+    Embedder,
+    Ledger,
+    Observer,
+    Refusing,
+    Sealing,
+    Tokenizer,
+)
 from arkway.signing import Policy
+from arkway.telemetry.limits import LimitWatch
 from arkway.telemetry.log import AccessLog, Observers
 from arkway.telemetry.metrics import CONTENT_TYPE, Metrics, Reading
 
@@ -37,7 +56,10 @@ async def _nothing() -> None:
 
 @dataclass
 class Parts:
-    """What a server is made of, behind the seams. ``startup`` and ``shutdown`` belong to whoever made the parts."""
+    """What a server is made of, behind the seams. ``startup`` and ``shutdown`` belong to whoever made the parts.
+
+    ``admin`` None = there is no Admin API.
+    """
 
     directory: Directory
     find_model: FindModel
@@ -46,49 +68,97 @@ class Parts:
     embedders: Mapping[str, Embedder]
     tokenizers: Mapping[str, Tokenizer]
     classifiers: Mapping[str, Classifier]
+    control: Control
+    admin: Commands | None = None
     sealing: Sealing | None = None
     startup: Callable[[], Awaitable[None]] = _nothing
     shutdown: Callable[[], Awaitable[None]] = _nothing
     gauges: Callable[[], Reading] = dict
     troubles: Callable[[], tuple[str, ...]] = tuple
+    warnings: Callable[[], tuple[str, ...]] = tuple
     observers: tuple[Observer, ...] = field(default=())
+    cost_of: CostOf = free
+    spent: SpentBefore = nothing_spent
+    refresh_spent: Callable[[], Awaitable[None]] = _nothing
 
 
 def asgi_app(settings: Settings, parts: Parts) -> AsgiApp:
     """The application over any parts."""
+    return Wiring(settings, parts).app
+
+
+class Wiring:
+    """What is between the socket and the parts: for each set of settings a server, which never changes.
+
+    What is counted and remembered is made once and goes on: metrics, limits, signatures seen before. ``notes`` are
+    further warnings for readiness.
+    """
+
+    def __init__(self, settings: Settings, parts: Parts) -> None:
+        self._parts = parts
+        self._repeats = Repeats()
+        self._pulses = WeakSet[Pulse]()
+        self.notes: Callable[[], tuple[str, ...]] = tuple
+        self._metrics = Metrics(self._gauges)
+        watch = LimitWatch(self._metrics.limited)
+        self._counting = Counting(settings.limits, parts.spent, parts.refresh_spent, watch.exceeded)
+        server = self._server(settings, parts)
+        self.app = AsgiApp(server, self._startup, self._shutdown, secrets.token_bytes)
+
+    def rewire(self, settings: Settings, parts: Parts) -> None:
+        """Requests that come from now on meet these; those under way end as they began. For the event loop."""
+        server = self._server(settings, parts)
+        self._parts, self.app.server = parts, server
+
+    def _server(self, settings: Settings, parts: Parts) -> Server:
+        observers: list[Observer] = [self._metrics, *parts.observers]
+        if settings.server.access_log:
+            observers.append(AccessLog())
+        pulse = Pulse(settings.stream.heartbeat_s)
+        self._pulses.add(pulse)
+        return Server(
+            Surface(
+                _dialects(settings, parts.sealing), _named(settings), (*ROUTES, *(ADMIN_ROUTES if parts.admin else ()))
+            ),
+            Identity(parts.directory, _policy(settings), self._repeats),
+            _road(settings, parts, Reserve(parts.directory, self._counting.limiter, parts.cost_of)),
+            parts.control,
+            _pages(self._metrics, Health(__version__, parts.troubles, lambda: (*parts.warnings(), *self.notes()))),
+            Observers(*observers),
+            pulse,
+            AdminApi(parts.admin) if parts.admin else None,
+        )
+
+    def _gauges(self) -> Reading:
+        own = {"signatures_repeated": self._repeats.count, "limits_away": self._counting.away()}
+        return {**self._parts.gauges(), **own}
+
+    async def _startup(self) -> None:
+        await self._counting.start()
+        await self._parts.startup()
+
+    async def _shutdown(self) -> None:
+        for pulse in list(self._pulses):
+            await pulse.aclose()
+        await self._parts.shutdown()
+        await self._counting.aclose()
+
+
+def _policy(settings: Settings) -> Policy:
     signing = settings.signing
-    policy = Policy(
+    return Policy(
         regions=frozenset(signing.regions),
         services=SERVICES,
         max_skew_s=signing.max_skew_s,
         public_hosts=signing.public_hosts,
         require_host=False,  # the Node SDK signs the date and the body's hash alone
     )
-    identity = Identity(parts.directory, policy)
-    metrics = Metrics(lambda: {**parts.gauges(), "signatures_repeated": identity.repeated})
-    observers: list[Observer] = [metrics, *parts.observers]
-    if settings.server.access_log:
-        observers.append(AccessLog())
-    pulse = Pulse(settings.stream.heartbeat_s)
-    server = Server(
-        Surface(_dialects(settings, parts.sealing), _named(settings)),
-        identity,
-        _road(settings, parts),
-        _pages(metrics, Health(__version__, parts.troubles)),
-        Observers(*observers),
-        pulse,
-    )
-
-    async def shutdown() -> None:
-        await pulse.aclose()
-        await parts.shutdown()
-
-    return AsgiApp(server, parts.startup, shutdown, secrets.token_bytes)
 
 
-def _dialects(settings: Settings, sealing: Sealing | None) -> tuple[Dialect, ...]:
+def _dialects(settings: Settings, sealing: Sealing | None) -> tuple[Refusing, ...]:
     strict = settings.surface.legacy_mode == "strict"
-    return MaasV1(strict=strict, sealing=sealing), MaasV2(strict=strict, sealing=sealing), ArkV3(), OpenAI()
+    maas = MaasV1(strict=strict, sealing=sealing), MaasV2(strict=strict, sealing=sealing)
+    return *maas, ArkV3(), OpenAI(), ControlForm(), AdminForm()
 
 
 def _named(settings: Settings) -> frozenset[str]:
@@ -98,7 +168,7 @@ def _named(settings: Settings) -> frozenset[str]:
     return frozenset(("v1", *(name for name, on in names.items() if on)))
 
 
-def _road(settings: Settings, parts: Parts) -> Road:
+def _road(settings: Settings, parts: Parts, reserve: Reserve) -> Road:
     stream = settings.stream
     return Road(
         Router(parts.directory, parts.find_model),
@@ -107,6 +177,7 @@ def _road(settings: Settings, parts: Parts) -> Road:
         parts.embedders,
         parts.tokenizers,
         parts.classifiers,
+        reserve,
         Deadlines(stream.first_event_s, stream.next_event_s, stream.total_s),
     )
 

@@ -6,31 +6,46 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from arkway.admin.aliases import Aliases
 from arkway.admin.endpoints import Endpoints
 from arkway.admin.keys import Keys
+from arkway.admin.prices import PriceBook
 from arkway.app import Parts
+from arkway.app.administration import admin_commands, models_shown, status_of
+from arkway.app.control import control_plane
+from arkway.app.limits import cost_in
+from arkway.app.workers import LONE, Seat
 from arkway.backends.embedding import UseEmbedder
+from arkway.backends.engine.cpus import usable_cpus
+from arkway.backends.engine.footprint import memory_cap_bytes
 from arkway.backends.engine.pool import EnginePool
 from arkway.backends.engine.settings import MIB, EngineModel, EngineSettings
 from arkway.config import Settings
-from arkway.core.errors import ArkwayError
+from arkway.core.errors import ArkwayError, StoreUnavailable
 from arkway.core.model import Endpoint, ModelCard
 from arkway.files import private_directory
+from arkway.http.admin import Commands
 from arkway.models.catalogue import DEFAULT_CHAT
 from arkway.models.store import InstalledModel, ModelStore
 from arkway.sealing import load_or_create
 from arkway.stores.access_keys import AccessKeyTable
+from arkway.stores.belonging import pepper_of
 from arkway.stores.directory import CachedDirectory
-from arkway.stores.drain import Drain
-from arkway.stores.home import database_path, journal_path, pepper
+from arkway.stores.drain import Drain, drain_left
+from arkway.stores.home import database_path, journal_path, journal_paths
 from arkway.stores.journal import Journal
 from arkway.stores.keyring import VARIABLE, open_ring
-from arkway.stores.sqlite import SqliteStore
-from arkway.stores.tables import AliasTable, EndpointTable, KeyTable, UsageTable
+from arkway.stores.limits import Spending
+from arkway.stores.prices import follow_prices
+from arkway.stores.store import Store, open_store
+from arkway.stores.tables import AliasTable, EndpointTable, KeyTable
+from arkway.stores.usage import UsageTable
 from arkway.telemetry.metrics import Reading
 
 log = logging.getLogger("arkway")
@@ -84,34 +99,49 @@ class Installation:
     """Opens a home in the constructor (raises Misconfigured, StoreUnavailable) and closes it in `shutdown`.
 
     ``new_endpoints`` and ``new_key`` (a secret) are what this start has made; on a later start both are empty.
+    ``seat`` says which of the server's processes this is, where there are several.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, seat: Seat = LONE) -> None:
+        self._settings, self._seat = settings, seat
         home = private_directory(settings.home)
         self.shelf = Shelf(ModelStore(home / "models"))
-        spice = pepper(home)
-        ring = open_ring(home, master_key=os.environ.get(VARIABLE, ""), command=settings.secrets.command)
-        self._store = SqliteStore(database_path(home))
+        ring = self._ring = open_ring(home, master_key=os.environ.get(VARIABLE, ""), command=settings.secrets.command)
+        self._store: Store = open_store(database_path(home), settings.database.url)
         now_s = int(time.time())
         try:
+            spice = self._pepper = pepper_of(home, self._store)
             AccessKeyTable(self._store, ring).check_ring(now_s)
-            self._journal = Journal(journal_path(home), durability=settings.ledger.durability)
+            self._journal = Journal(journal_path(home, seat.number), durability=settings.ledger.durability)
         except BaseException:
             self._store.close()
             raise
         self._drain = Drain(self._journal, UsageTable(self._store), self._store)
+        self._take_in_journals(home)
         self._directory = CachedDirectory(self._store, spice, ring)
+        self._book = PriceBook()
+        self._cost_of = cost_in(settings.limits.currency, self._book)
+        self._spending = self._spent_so_far()
         self._endpoints = Endpoints(EndpointTable(self._store))
         self._keys = Keys(KeyTable(self._store), spice.digest)
-        self.new_endpoints = self._endpoints.ensure([m.name for m in self.shelf.models], now_s)
-        self._with_endpoint = {m.name for m in self.shelf.models}
         self._aliases = Aliases(AliasTable(self._store))
-        self._aliased = self._ensure_aliases()
-        self.new_key = "" if self._keys.list() else self._keys.create("first", now_s)[1]
+        with self._store.alone():
+            self.new_endpoints = self._endpoints.ensure([m.name for m in self.shelf.models], now_s)
+            self._with_endpoint = {m.name for m in self.shelf.models}
+            self._aliased = self._ensure_aliases()
+            self.new_key = "" if self._keys.list() else self._keys.create("first", now_s)[1]
         self._embedder = UseEmbedder(idle_stop_s=settings.engine.idle_stop_s)
         self._pool: EnginePool | None = None
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _spent_so_far(self) -> Spending:
+        """Quotas go on where they were: what the last process left in its journal is in the sums."""
+        follow_prices(self._store, self._book.replace)
+        try:
+            self._drain.flush_sync()
+        except StoreUnavailable as error:
+            log.warning("quotas begin without the calls that are still in the journal: %s", error)
+        return Spending(self._store, self._cost_of, lambda: time.time_ns() // 1_000_000)
 
     def withdraw_new_key(self) -> None:
         """The new key could not be handed over: it is revoked."""
@@ -124,7 +154,10 @@ class Installation:
 
     def parts(self) -> Parts:
         """What the server is made of."""
-        pool = self._pool = EnginePool(engine_models(self.shelf.models), _engine_settings(self._settings))
+        pool = self._pool = EnginePool(
+            engine_models(self.shelf.models), _engine_settings(self._settings, self._seat.count)
+        )
+        sealing = load_or_create(self._settings.home) if self._settings.surface.message_encryption else None
         return Parts(
             directory=self._directory,
             find_model=self.shelf.find,
@@ -133,20 +166,64 @@ class Installation:
             embedders={EMBEDDING: self._embedder},
             tokenizers={ENGINE: pool, EMBEDDING: self._embedder},
             classifiers={ENGINE: pool},
-            sealing=load_or_create(self._settings.home) if self._settings.surface.message_encryption else None,
+            control=control_plane(self._settings, self._store, self._pepper, self._directory, self.shelf.find, sealing),
+            admin=self._admin() if self._settings.admin.enabled else None,
+            sealing=sealing,
             startup=self._startup,
             shutdown=self._shutdown,
             gauges=self._gauges,
             troubles=self._troubles,
+            cost_of=self._cost_of,
+            spent=self._spending.spent,
+            refresh_spent=self._spending.refresh,
+            warnings=self._warnings,
+        )
+
+    def renewed(self, settings: Settings, parts: Parts) -> Parts:
+        """The parts under changed settings. Reads the disk: not for the event loop."""
+        sealing = load_or_create(settings.home) if settings.surface.message_encryption else None
+        control = control_plane(settings, self._store, self._pepper, self._directory, self.shelf.find, sealing)
+        return replace(parts, control=control, sealing=sealing, admin=self._admin() if settings.admin.enabled else None)
+
+    def adjust(self, settings: Settings) -> None:
+        """Takes in what engines can change while they run. For the event loop."""
+        engine = settings.engine
+        self._embedder.adjust(idle_stop_s=engine.idle_stop_s)
+        if self._pool is not None:
+            self._pool.adjust(
+                queue_limit=engine.queue_limit, queue_wait_s=engine.queue_wait_s, idle_stop_s=engine.idle_stop_s
+            )
+
+    def _admin(self) -> Commands:
+        return admin_commands(
+            self._store,
+            self._pepper,
+            self._ring,
+            self.shelf.find,
+            lambda: models_shown(self.shelf.models),
+            lambda: status_of(self._troubles(), self._warnings(), self._gauges()),
         )
 
     def close(self) -> None:
         """Closes journal and database, everything in the journal written."""
         try:
             self._journal.close(self._drain.close())
-            self._directory.write_used().result(CLOSE_S)
+            self._write_used()
         finally:
             self._store.close()
+
+    def _write_used(self) -> None:
+        try:
+            self._directory.write_used().result(CLOSE_S)
+        except (StoreUnavailable, TimeoutError) as error:
+            log.warning("when keys were last used could not be written: %s", error or "the database does not answer")
+
+    def _take_in_journals(self, home: Path) -> None:
+        """The journals of processes that this server has no more, as after a start with fewer of them."""
+        if self._seat.number == 1:
+            own = {journal_path(home, number) for number in range(1, self._seat.count + 1)}
+            left = [path for path in journal_paths(home) if path not in own]
+            drain_left(left, UsageTable(self._store), self._store)
 
     async def _startup(self) -> None:
         self._tasks.append(asyncio.create_task(self._watch_models()))
@@ -195,10 +272,15 @@ class Installation:
         """In a thread, which waits for the database's own: the event loop must not."""
         new = {model.name for model in self.shelf.models} - self._with_endpoint
         if new:
-            made = await asyncio.to_thread(self._endpoints.ensure, sorted(new), int(time.time()))
+            made = await asyncio.to_thread(self._make_endpoints, sorted(new))
             self._with_endpoint |= new
             for endpoint in made:
                 log.info("the model %s is installed and has the endpoint %s", endpoint.model_name, endpoint.id)
+
+    def _make_endpoints(self, models: Sequence[str]) -> tuple[Endpoint, ...]:
+        """Other processes of this server see the same models at the same time."""
+        with self._store.alone():
+            return self._endpoints.ensure(models, int(time.time()))
 
     def _ensure_aliases(self) -> bool:
         """Retired models' names stand for the first chat model from the moment it is there; False until then."""
@@ -224,9 +306,18 @@ class Installation:
     def _troubles(self) -> tuple[str, ...]:
         return (self._journal.trouble,) if self._journal.trouble else ()
 
+    def _warnings(self) -> tuple[str, ...]:
+        return (self._store.trouble,) if self._store.trouble else ()
 
-def _engine_settings(settings: Settings) -> EngineSettings:
+
+def _engine_settings(settings: Settings, processes: int = 1) -> EngineSettings:
+    """Each process runs engines of its own, on its share of the machine."""
     engine = settings.engine
+    if processes > 1:
+        threads = max(1, (engine.threads or usable_cpus()) // processes)
+        memory_bytes = memory_cap_bytes(engine.memory_mib * MIB) // processes
+        shared = msgspec.structs.replace(engine, threads=threads, memory_mib=max(1, memory_bytes // MIB))
+        return _engine_settings(msgspec.structs.replace(settings, engine=shared))
     return EngineSettings(
         slots=engine.slots,
         threads=engine.threads,

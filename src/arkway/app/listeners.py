@@ -6,7 +6,6 @@ import asyncio
 import socket
 import ssl
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -20,12 +19,21 @@ GOODBYE_S = 2.0
 """How long a closed TLS connection waits for the client's own goodbye."""
 
 
-@dataclass(frozen=True)
 class Https:
-    """A bound socket, and what to show there."""
+    """A bound socket, and what to show there: a connection that begins is shown the newest certificate."""
 
-    listener: socket.socket
-    context: ssl.SSLContext
+    def __init__(self, listener: socket.socket, context: ssl.SSLContext) -> None:
+        self.listener = listener
+        self.context = self._shown = context
+        # Called at the beginning of every handshake, with or without a name in it.
+        context.sni_callback = self._show
+
+    def show(self, context: ssl.SSLContext) -> None:
+        """From now on."""
+        self._shown = context
+
+    def _show(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        connection.context = self._shown
 
 
 class TwoListeners(uvicorn.Server):

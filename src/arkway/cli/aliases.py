@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from arkway.cli.database import as_json_option, echo_json, moment, now_s, opened, print_table
+from arkway.cli.tenant import actor
 
 if TYPE_CHECKING:
     from arkway.admin.aliases import Aliases
-    from arkway.stores.sqlite import SqliteStore
+    from arkway.stores.store import Store
 
 
 @click.group("aliases")
@@ -50,7 +51,7 @@ def set_alias(ctx: click.Context, name: str, model: str, as_json: bool) -> None:
     Without a VERSION the alias follows the model's default version, wherever that moves.
     """
     model_name, _, version = model.replace(":", "@", 1).partition("@")
-    _check_installed(ctx, model_name, version)
+    check_installed(ctx, model_name, version)
     with opened(ctx) as store:
         alias = _aliases(store).set(name, model_name, now_s(), version)
     if as_json:
@@ -73,14 +74,15 @@ def remove_alias(ctx: click.Context, name: str, as_json: bool) -> None:
     click.echo(f"removed {name}")
 
 
-def _aliases(store: SqliteStore) -> Aliases:
+def _aliases(store: Store) -> Aliases:
     from arkway.admin.aliases import Aliases
     from arkway.stores.tables import AliasTable
 
-    return Aliases(AliasTable(store))
+    return Aliases(AliasTable(store), actor())
 
 
-def _check_installed(ctx: click.Context, model_name: str, version: str) -> None:
+def check_installed(ctx: click.Context, model_name: str, version: str) -> None:
+    """Raises ClickException unless this version of the model is installed ("" = any)."""
     from arkway.cli.context import settings
     from arkway.models.store import ModelStore
 

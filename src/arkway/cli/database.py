@@ -1,4 +1,4 @@
-"""What the commands on keys, endpoints, aliases and usage share: this data directory's database, opened directly.
+"""What the commands on keys, endpoints, aliases and usage share: the database in force, opened directly.
 
 Works beside a running server, which notices changes within two seconds.
 """
@@ -12,22 +12,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from arkway.cli.tenant import Place
     from arkway.stores.keyring import KeyRing
-    from arkway.stores.sqlite import SqliteStore
+    from arkway.stores.store import Store
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 @contextmanager
-def opened(ctx: click.Context) -> Iterator[SqliteStore]:
+def opened(ctx: click.Context) -> Iterator[Store]:
     """The database of the data directory in force; errors of the tree become sentences."""
     from arkway.cli.context import settings
     from arkway.core.errors import ArkwayError
+    from arkway.stores.belonging import pepper_of
     from arkway.stores.home import database_path
-    from arkway.stores.sqlite import SqliteStore
+    from arkway.stores.store import open_store
 
+    config = settings(ctx)
     try:
-        with SqliteStore(database_path(settings(ctx).home)) as store:
+        with open_store(database_path(config.home), config.database.url) as store:
+            if store.shared:
+                pepper_of(config.home, store)  # keys made under another host's pepper would not work there
             yield store
     except ArkwayError as error:
         raise click.ClickException(error.message) from error
@@ -44,12 +49,12 @@ def key_ring(ctx: click.Context) -> KeyRing:
     return open_ring(config.home, master_key=os.environ.get(VARIABLE, ""), command=config.secrets.command)
 
 
-def check_endpoints(store: SqliteStore, wanted: Sequence[str]) -> None:
+def check_endpoints(store: Store, place: Place, wanted: Sequence[str]) -> None:
     """Raises EndpointNotFound unless the project has all of these."""
     from arkway.admin.endpoints import Endpoints
     from arkway.stores.tables import EndpointTable
 
-    endpoints = Endpoints(EndpointTable(store))
+    endpoints = Endpoints(EndpointTable(store), *place)
     for endpoint_id in wanted:
         endpoints.show(endpoint_id)
 

@@ -26,15 +26,33 @@ def command(ctx: click.Context, host: str, port: int, as_json: bool) -> None:
     from arkway.cli.context import settings
     from arkway.models.store import ModelStore
 
-    home = settings(ctx).home
+    config = settings(ctx)
+    home = config.home
     models = [f"{model.name}:{model.version}" for model in ModelStore(home / "models").installed()]
-    checks = examine(home, models=models, host=host, port=port)
+    checks = (*examine(home, models=models, host=host, port=port), *_of_database(config.database.url))
     if as_json:
         _print_json(checks)
     else:
         _print_lines(checks)
     if not healthy(checks):
         ctx.exit(1)
+
+
+def _of_database(url: str) -> tuple[Check, ...]:
+    """Whether the PostgreSQL server answers, where there is one; nothing is made or changed there."""
+    from arkway.admin.doctor import Check
+    from arkway.core.errors import ArkwayError
+
+    if not url:
+        return ()
+    try:
+        from arkway.stores.postgres_link import Link
+
+        link = Link(url, busy_s=1)
+        link.connect().close()
+    except ArkwayError as error:
+        return (Check("database", "fail", error.message, "start the server, or mend the setting `database.url`"),)
+    return (Check("database", "ok", f"{link.name} answers"),)
 
 
 def _print_json(checks: tuple[Check, ...]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from arkway.cli.database import as_json_option, echo_json, key_ring, opened
+from arkway.cli.tenant import actor
 
 if TYPE_CHECKING:
     from arkway.stores.access_keys import Rotation
@@ -32,9 +33,16 @@ def rotate_keys(ctx: click.Context, drop_old: bool, as_json: bool) -> None:
     Where ARKWAY_MASTER_KEY or `secrets.command` gives the key, no key is made: put the new one first, before the old
     one, restart the servers, then give this command.
     """
+    from arkway.admin.audit import Acting
+    from arkway.core.roles import HOST_ACCOUNT
     from arkway.stores.access_keys import rotate
+    from arkway.stores.audit import AuditTable
 
     with opened(ctx) as store:
+        # Before it begins: of a rotation that is interrupted the log knows as well.
+        AuditTable(store).append(
+            Acting(HOST_ACCOUNT, "", actor()).entry("secrets.rotate", "keyring", drop_old=drop_old)
+        )
         done = rotate(store, key_ring(ctx), drop_old=drop_old, progress=_silent if as_json else _shown)
     if as_json:
         echo_json(done)

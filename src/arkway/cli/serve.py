@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,16 +20,21 @@ if TYPE_CHECKING:
 
     from arkway.app.installation import Installation
     from arkway.app.listeners import Https
+    from arkway.app.workers import Seat
     from arkway.config import Settings
     from arkway.core.model import Endpoint
 
 FORCED_S = 1.0
+DRAIN_SLACK_S = 30.0
 
 
 @click.command("serve")
 @click.option("--host", default=None, help="Address to listen on; default 127.0.0.1 (this machine only).")
 @click.option("--port", type=click.IntRange(0, 65535), default=None, help="Default 8080; 0 takes any free one.")
 @click.option("--tls-port", type=click.IntRange(0, 65535), default=None, help="HTTPS beside it; default 0: off.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes; several: PostgreSQL."
+)
 @click.option("--pull/--no-pull", "pull", default=None, help="Without a chat model: download the default one; or ask.")
 @click.option("--access-log/--no-access-log", default=None, help="One JSON line per call on standard error.")
 @click.option("--json", "as_json", is_flag=True, help="When ready, print one JSON document: url, endpoints, key file.")
@@ -38,6 +44,7 @@ def command(
     host: str | None,
     port: int | None,
     tls_port: int | None,
+    workers: int,
     pull: bool | None,
     access_log: bool | None,
     as_json: bool,
@@ -47,12 +54,18 @@ def command(
     The first start makes the database, an endpoint (`ep-…`) for each installed model, and one API key. The key is
     shown once on a terminal; without one it is written to a file that only you can read, and the path is printed.
     For HTTPS on a second port, `arkway tls init` makes a certificate once.
+
+    With `--workers N` the server is N processes on the same port; one that dies is started again. They share a
+    PostgreSQL database (the setting `database.url`), since SQLite takes one process.
     """
-    from arkway.cli.context import settings
+    from arkway.cli.context import reading, settings
 
     given = {"host": host, "port": port, "access_log": access_log}
     server = {name: value for name, value in given.items() if value is not None}
-    config = settings(ctx, {"server": server, "tls": {} if tls_port is None else {"port": tls_port}})
+    flags = {"server": server, "tls": {} if tls_port is None else {"port": tls_port}}
+    config, read = settings(ctx, flags), reading(ctx, flags)
+    if workers > 1:
+        _refuse_unless_shared(config, workers)
     https = _https(config)
     listener = _listener(config.server.host, config.server.port, "--port, or 0 for any free one")
     _warn_of_missing()
@@ -60,20 +73,115 @@ def command(
     _listen(listener, "--port, or 0 for any free one")
     if https is not None:
         _listen(https.listener, "--tls-port")
-    _serve(config, listener, https, as_json)
+    _log_to_stderr(config)
+    if workers > 1:
+        _serve_with_workers(config, read, listener, https, as_json, workers)
+    else:
+        _serve(config, read, listener, https, as_json)
 
 
-def _serve(config: Settings, listener: socket.socket, https: Https | None, as_json: bool) -> None:
-    from arkway.app import asgi_app, server_config
+def _log_to_stderr(config: Settings) -> None:
+    from arkway.telemetry.log import level_of, to_stream
+
+    to_stream(level_of(config.server.log_level, access_log=config.server.access_log))
+
+
+def _refuse_unless_shared(config: Settings, workers: int) -> None:
+    if not config.database.url:
+        raise click.ClickException(
+            f"--workers {workers} needs a database that several processes can share, and SQLite is for one: set "
+            "`database.url` to a PostgreSQL database, and `limits.valkey` to a Valkey (or Redis) server so that limits "
+            "hold over all of them; or leave --workers out"
+        )
+
+
+def _serve_with_workers(
+    config: Settings,
+    read: Callable[[], Settings],
+    listener: socket.socket,
+    https: Https | None,
+    as_json: bool,
+    workers: int,
+) -> None:
+    import arkway.app.installation  # noqa: F401 (loaded before the processes part, so that they share the memory)
+    from arkway.app.workers import Workers
+    from arkway.core.errors import ArkwayError
+
+    watcher = os.getpid()
+
+    def work(seat: Seat) -> None:
+        try:
+            _serve(config, read, listener, https, as_json, seat, watcher)
+        except ArkwayError as error:
+            click.echo(f"Error: {error.message}", err=True)
+            raise SystemExit(1) from None
+        except click.ClickException as error:
+            error.show()
+            raise SystemExit(1) from None
+
+    _warn_of_several(config, workers)
+    if not Workers(workers, work, announce=_say, patience_s=config.server.drain_s + DRAIN_SLACK_S).run():
+        raise SystemExit(1)
+
+
+def _warn_of_several(config: Settings, workers: int) -> None:
+    from arkway.models.store import ModelStore
+
+    if not config.limits.valkey:
+        click.echo(
+            f"Warning: each of the {workers} processes counts limits by itself; set `limits.valkey` to a Valkey (or "
+            "Redis) server that they share.",
+            err=True,
+        )
+
+    chats = [m for m in ModelStore(config.home / "models").installed() if m.kind == "gguf"]
+    if chats:
+        click.echo(
+            f"Warning: each of the {workers} processes loads a copy of a chat model that it serves, within 1/{workers} "
+            "of the memory and the processors; one process serves the embedded engine better.",
+            err=True,
+        )
+
+
+def _serve(
+    config: Settings,
+    read: Callable[[], Settings],
+    listener: socket.socket,
+    https: Https | None,
+    as_json: bool,
+    seat: Seat | None = None,
+    pid: int | None = None,
+) -> None:
+    """As one process, or at one seat of several; ``pid`` is the one to send signals to.
+
+    SIGHUP lets it read its settings again, by ``read``.
+    """
+    from arkway.app import Wiring, server_config
     from arkway.app.installation import Installation
-    from arkway.telemetry import log
+    from arkway.app.reload import Reloader, preparing
+    from arkway.app.workers import LONE
 
-    log.to_stream(config.server.log_level if not config.server.access_log else "info")
-    installation = Installation(config)
+    place = seat or LONE
+    reloader = Reloader(config, read)
+    signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
+    if seat is not None:
+        reloader.ask()  # one that takes the place of another may be late for what the others have been told
+    installation = Installation(config, place)
     try:
         key_path = _kept_key(config, installation, as_json)
-        announce = _announcement(config, listener, installation, key_path, as_json)
-        server = _server(server_config(config, asgi_app(config, installation.parts())), announce, https)
+        text = _announcement(config, listener, installation, key_path, as_json, pid or os.getpid())
+        announce = partial(_say, text) if seat is None else partial(seat.ready, text)
+        parts = installation.parts()
+        wiring = Wiring(config, parts)
+        wiring.notes = reloader.notes
+        uvicorn_config = server_config(config, wiring.app)
+        prepare = preparing(installation, wiring, parts, uvicorn_config, https)
+
+        def ready() -> None:
+            reloader.start(prepare)
+            announce()
+
+        server = _server(uvicorn_config, ready, https, place.lifeline)
         server.run(sockets=[listener])
     finally:
         installation.close()
@@ -81,7 +189,15 @@ def _serve(config: Settings, listener: socket.socket, https: Https | None, as_js
         raise SystemExit(1)
 
 
-def _server(config: uvicorn.Config, announce: Callable[[], None], https: Https | None = None) -> uvicorn.Server:
+def _say(text: str) -> None:
+    click.echo(text)
+    sys.stdout.flush()
+
+
+def _server(
+    config: uvicorn.Config, announce: Callable[[], None], https: Https | None = None, lifeline: int = -1
+) -> uvicorn.Server:
+    """``lifeline``: a descriptor that is at its end when the server has to stop, or -1."""
     import asyncio
 
     from arkway.app.listeners import TwoListeners
@@ -98,7 +214,14 @@ def _server(config: uvicorn.Config, announce: Callable[[], None], https: Https |
             self._loop = asyncio.get_running_loop()
             await super().startup(sockets)
             if self.started:
+                if lifeline >= 0:
+                    self._loop.add_reader(lifeline, self._let_go)
                 announce()
+
+        def _let_go(self) -> None:
+            if self._loop is not None:
+                self._loop.remove_reader(lifeline)
+            self.should_exit = True
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             await super().shutdown(sockets)
@@ -212,27 +335,20 @@ def _kept_key(config: Settings, installation: Installation, as_json: bool) -> st
 
 
 def _announcement(
-    config: Settings, listener: socket.socket, installation: Installation, key_path: str, as_json: bool
-) -> Callable[[], None]:
+    config: Settings, listener: socket.socket, installation: Installation, key_path: str, as_json: bool, pid: int
+) -> str:
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
     url = f"http://{host}:{listener.getsockname()[1]}"
     https_url = f"https://{host}:{config.tls.port}" if config.tls.port else ""
     endpoints = installation.endpoints()
 
-    def document() -> None:
-        import orjson
+    if not as_json:
+        return _banner(url, https_url, endpoints, installation.new_key, key_path)
+    import orjson
 
-        listed = [{"id": e.id, "model": e.model_name, "status": e.status} for e in endpoints]
-        where = {"url": url, "https_url": https_url or None, "pid": os.getpid()}
-        entry = {**where, "endpoints": listed, "key_file": key_path or None}
-        click.echo(orjson.dumps(entry).decode())
-        sys.stdout.flush()
-
-    def banner() -> None:
-        click.echo(_banner(url, https_url, endpoints, installation.new_key, key_path))
-        sys.stdout.flush()
-
-    return document if as_json else banner
+    listed = [{"id": e.id, "model": e.model_name, "status": e.status} for e in endpoints]
+    where = {"url": url, "https_url": https_url or None, "pid": pid}
+    return orjson.dumps({**where, "endpoints": listed, "key_file": key_path or None}).decode()
 
 
 def _banner(url: str, https_url: str, endpoints: tuple[Endpoint, ...], secret: str, key_path: str) -> str:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
+
+Role = Literal["inference", "viewer", "developer", "owner", "operator"]
+"""What a key may do; `arkway.core.roles` is the table."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -12,6 +17,7 @@ class Caller(msgspec.Struct, frozen=True):
     project: str
     key_id: str
     endpoints: tuple[str, ...] = ()
+    role: Role = "inference"
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -27,7 +27,8 @@
     │   ├── RequestTimeout          the body did not arrive in time
     │   └── Quarantined             this very request has brought the engine down before
     ├── Refused                     right request, wrong moment
-    │   ├── RateLimited(retry_after_s)
+    │   ├── RateLimited(retry_after_s)  too many requests, in a minute or at a time
+    │   │   └── TokenRateLimited        too many tokens in a minute
     │   ├── QuotaExhausted
     │   └── Overloaded(retry_after_s)
     └── PlatformError               ours to mend
@@ -209,11 +210,15 @@ class Refused(ArkwayError):
 
 
 class RateLimited(Refused):
-    """Too many requests or tokens in the window; come back after ``retry_after_s``."""
+    """Too many requests in a minute, or at a time; come back after ``retry_after_s``."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TokenRateLimited(RateLimited):
+    """Too many tokens in a minute."""
 
 
 class QuotaExhausted(Refused):
@@ -260,8 +265,8 @@ class InternalError(PlatformError):
 
 
 def leaves(root: type[ArkwayError] = ArkwayError) -> tuple[type[ArkwayError], ...]:
-    """Every class of this module that can be raised: those without subclasses here, and BadRequest itself."""
-    found: list[type[ArkwayError]] = [BadRequest] if root is BadRequest else []
+    """Every class of this module that can be raised: those without subclasses here, BadRequest and RateLimited."""
+    found: list[type[ArkwayError]] = [root] if root in (BadRequest, RateLimited) else []
     for child in root.__subclasses__():
         if child.__module__ == __name__:
             found.extend(leaves(child) or (child,))

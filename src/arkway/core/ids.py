@@ -16,6 +16,11 @@ def endpoint_id(stamp: str, entropy: bytes) -> str:
     return f"ep-{stamp}-{_letters(entropy, 5)}"
 
 
+def account_id(entropy: bytes) -> str:
+    """``acc-`` and 12 characters."""
+    return f"acc-{_letters(entropy, 12)}"
+
+
 def key_id(entropy: bytes) -> str:
     """A public name for a secret, safe to log."""
     return f"key-{_letters(entropy, 12)}"

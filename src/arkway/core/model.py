@@ -53,8 +53,18 @@ class ModelCard(msgspec.Struct, frozen=True):
         return next((entry for entry in self.parameters if entry.name == name), None)
 
 
+class Tag(msgspec.Struct, frozen=True):
+    """A label that an endpoint's owner gave it."""
+
+    key: str
+    value: str = ""
+
+
 class Endpoint(msgspec.Struct, frozen=True):
-    """What callers name. ``model_version`` empty = the model's default version, wherever that moves."""
+    """What callers name. ``model_version`` empty = the model's default version, wherever that moves.
+
+    Times are epoch seconds; ``updated_at`` 0 = never changed. ``moderation`` is the strategy that its owner chose.
+    """
 
     id: str
     name: str
@@ -64,6 +74,21 @@ class Endpoint(msgspec.Struct, frozen=True):
     account: str
     project: str
     created_at: int
+    description: str = ""
+    moderation: str = ""
+    tags: tuple[Tag, ...] = ()
+    updated_at: int = 0
+
+
+class EndpointChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is to become of an endpoint; None stays as it is."""
+
+    name: str | None = None
+    description: str | None = None
+    model_name: str | None = None
+    model_version: str | None = None
+    moderation: str | None = None
+    tags: tuple[Tag, ...] | None = None
 
 
 class Deployment(msgspec.Struct, frozen=True):

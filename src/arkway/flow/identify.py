@@ -7,15 +7,19 @@ import hmac
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+import msgspec
+
 from arkway.core.caller import AccessKey, Caller
 from arkway.core.errors import MalformedCredentials, NoCredentials, UnknownCredentials
 from arkway.core.raw import RawRequest, Tap
 from arkway.ports import Directory
 from arkway.signing import Claim, Head, KeyCache, Policy, authenticate, claim
 
-Auth = Literal["bearer", "any"]
+Auth = Literal["bearer", "any", "signature", "control"]
 
 REPEATS_REMEMBERED = 65_536
+CONTROL_SERVICES = frozenset(("ark",))
+SIGNED = "sign the request with an access key pair (Authorization: HMAC-SHA256 Credential=...)"
 SIGNED_OR_BEARER = (
     "sign the request (Authorization: HMAC-SHA256 Credential=...) or send `Authorization: Bearer <API key>`"
 )
@@ -35,14 +39,15 @@ class Identity:
     """Proves callers by API key, or by signature where a route takes one.
 
     ``repeated`` counts signatures that were seen before: a client that sends the same signed bytes twice is served, but
-    a replay would look like this.
+    a replay would look like this. ``repeats`` is what remembers them, where it has to outlive this object.
     """
 
-    def __init__(self, directory: Directory, policy: Policy) -> None:
+    def __init__(self, directory: Directory, policy: Policy, repeats: Repeats | None = None) -> None:
         self._directory = directory
         self._policy = policy
+        self._control_policy = msgspec.structs.replace(policy, services=CONTROL_SERVICES)
         self._keys = KeyCache()
-        self._repeats = Repeats()
+        self._repeats = Repeats() if repeats is None else repeats
 
     @property
     def repeated(self) -> int:
@@ -51,12 +56,13 @@ class Identity:
     def begin(self, raw: RawRequest, auth: Auth) -> Proof:
         """The cheap checks, before the body is read. Raises Unauthenticated, BadRequest."""
         scheme = raw.header("authorization").partition(" ")[0].lower()
-        if auth == "bearer" or scheme == "bearer":
+        if auth == "bearer" or (auth in ("any", "control") and scheme == "bearer"):
             return _Known(bearer(self._directory, raw))
         if not scheme and "x-signature" not in raw.query.lower():
-            raise NoCredentials(SIGNED_OR_BEARER)
+            raise NoCredentials(SIGNED if auth == "signature" else SIGNED_OR_BEARER)
         now_s = raw.now_ms // 1000
-        claimed = claim(Head(raw.method, raw.raw_path, raw.query, raw.fields), self._policy, now_s)
+        policy = self._control_policy if auth in ("signature", "control") else self._policy
+        claimed = claim(Head(raw.method, raw.raw_path, raw.query, raw.fields), policy, now_s)
         return _Signed(lambda digest: self._checked(claimed, digest, now_s))
 
     def _checked(self, claimed: Claim, digest: bytes, now_s: int) -> Caller:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from arkway.core.chat import Usage
-from arkway.core.errors import ArkwayError
+from arkway.core.errors import ArkwayError, CallerError
 from arkway.core.events import Delta, Event, Progress, ToolDelta, UsageReport
+from arkway.flow.reserve import Reservation
 from arkway.ports import Attempt, Ledger, Outcome, Settlement
 
 CHECKPOINT_TOKENS = 16
@@ -17,7 +18,7 @@ CHECKPOINT_MS = 250
 
 
 class Meter:
-    """One attempt. ``clock_ms`` is a monotonic clock in milliseconds."""
+    """One attempt. ``clock_ms`` is a monotonic clock in milliseconds, ``held`` what it has taken of its limits."""
 
     __slots__ = (
         "_attempt",
@@ -26,6 +27,7 @@ class Meter:
         "_clock_ms",
         "_completion",
         "_deltas",
+        "_held",
         "_ledger",
         "_prompt",
         "_reported",
@@ -34,8 +36,11 @@ class Meter:
         "outcome",
     )
 
-    def __init__(self, ledger: Ledger, attempt: Attempt, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, ledger: Ledger, attempt: Attempt, clock_ms: Callable[[], int], held: Reservation | None = None
+    ) -> None:
         self._ledger = ledger
+        self._held = held
         self._attempt = attempt
         self._clock_ms = clock_ms
         self._started_ms = self._checkpoint_ms = clock_ms()
@@ -43,7 +48,11 @@ class Meter:
         self._reported: Usage | None = None
         self.first_token_ms = -1
         self.outcome: Outcome | None = None
-        ledger.reserve(attempt)
+        try:
+            ledger.reserve(attempt)
+        except BaseException:
+            self._return(Usage(), counted=False)
+            raise
 
     def observe(self, event: Event) -> None:
         """Counts one event, and writes a checkpoint at the first token and then every 16 tokens or 250 ms."""
@@ -75,23 +84,27 @@ class Meter:
             return
         self.outcome = outcome
         now_ms = self._clock_ms()
-        self._ledger.settle(
-            self._attempt.id,
-            Settlement(
-                outcome=outcome,
-                usage=self._billed(outcome),
-                closed_ms=self._attempt.opened_ms + now_ms - self._started_ms,
-                first_token_ms=self.first_token_ms,
-                duration_ms=now_ms - self._started_ms,
-                error=type(error).__name__ if error is not None else "",
-            ),
-        )
-
-    def _billed(self, outcome: Outcome) -> Usage:
+        unserved = outcome in ("upstream_error", "refused", "interrupted") and not self._deltas
         # A call that failed or was cut on our side before its first token costs nothing; a client that leaves pays
         # for the prompt it had us read (the billing rule, docs/ledger.md).
-        unserved = outcome in ("upstream_error", "refused", "interrupted") and not self._deltas
-        return Usage(provenance="counted") if unserved else self.usage()
+        usage = Usage(provenance="counted") if unserved else self.usage()
+        settlement = Settlement(
+            outcome=outcome,
+            usage=usage,
+            closed_ms=self._attempt.opened_ms + now_ms - self._started_ms,
+            first_token_ms=self.first_token_ms,
+            duration_ms=now_ms - self._started_ms,
+            error=type(error).__name__ if error is not None else "",
+        )
+        try:
+            self._ledger.settle(self._attempt.id, settlement)
+        finally:
+            # A mistake of the caller's that only the model could find has had its turn; what failed here has not.
+            self._return(usage, counted=not unserved or isinstance(error, CallerError))
+
+    def _return(self, usage: Usage, *, counted: bool) -> None:
+        if self._held is not None:
+            self._held.settle(usage, counted=counted)
 
     def _mark(self) -> None:
         now_ms = self._clock_ms()

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from arkway.core import roles
 from arkway.core.caller import Call, Caller
 from arkway.core.chat import ChatReply, ChatRequest, ReplyTag, Usage
 from arkway.core.classification import ClassifyReply, ClassifyRequest
@@ -21,9 +22,10 @@ from arkway.core.errors import ArkwayError, BackendFailed, BackendTimeout, Calle
 from arkway.core.events import Completeness, Event, Fold
 from arkway.core.model import Capability, Deployment
 from arkway.core.raw import RawRequest
-from arkway.flow import admit, leaving
+from arkway.flow import admit, leaving, reserve
 from arkway.flow.meter import Meter
 from arkway.flow.patience import Patience
+from arkway.flow.reserve import Reserve
 from arkway.flow.route import Router
 from arkway.ports import Attempt, Backend, CertRequest, Classifier, Embedder, Ledger, Outcome, Tokenizer
 
@@ -141,6 +143,7 @@ class Road:
         embedders: Mapping[str, Embedder],
         tokenizers: Mapping[str, Tokenizer],
         classifiers: Mapping[str, Classifier],
+        reserve: Reserve,
         deadlines: Deadlines = Deadlines(),  # noqa: B008
         clock_ms: Callable[[], int] = lambda: monotonic_ns() // 1_000_000,
     ) -> None:
@@ -150,15 +153,19 @@ class Road:
         self._embedders = embedders
         self._tokenizers = tokenizers
         self._classifiers = classifiers
+        self._reserve = reserve
         self._clock_ms = clock_ms
         self.deadlines = deadlines
 
-    def open_chat(self, origin: Origin, request: ChatRequest) -> ChatCall:
+    async def open_chat(self, origin: Origin, request: ChatRequest) -> ChatCall:
         """Routes, admits and reserves. Raises CallerError, Refused, StoreUnavailable."""
         deployment = self._deployment(origin, request.asked, request.asked_version)
         request = admit.chat(deployment, request)
         estimate = request.max_tokens or deployment.card.default_output_tokens
-        return ChatCall(origin, deployment, request, self._meter(origin, deployment, estimate, request.user))
+        guess = reserve.chat(deployment, request)
+        return ChatCall(
+            origin, deployment, request, await self._meter(origin, deployment, guess, estimate, request.user)
+        )
 
     def events(self, call: ChatCall) -> AsyncGenerator[Event, None]:
         return call.events(self._backends[call.deployment.backend], self.deadlines)
@@ -167,40 +174,41 @@ class Road:
         return await call.reply(self._backends[call.deployment.backend], self.deadlines)
 
     def deployments(self, caller: Caller) -> tuple[Deployment, ...]:
+        roles.require(caller, "models.list")
         return self._router.deployments(caller)
 
-    def open_embed(self, origin: Origin, request: EmbedRequest) -> Task[EmbedReply]:
+    async def open_embed(self, origin: Origin, request: EmbedRequest) -> Task[EmbedReply]:
         """Routes, admits and reserves. Raises CallerError, StoreUnavailable."""
         deployment = self._deployment(origin, request.asked, request.asked_version)
         service = _offered(self._embedders, deployment, "embeddings", request.asked)
         return Task(
             origin,
             deployment,
-            self._meter(origin, deployment, user=request.user),
+            await self._meter(origin, deployment, reserve.texts(request.texts), user=request.user),
             service.embed(deployment, request, origin.call()),
             lambda reply: reply.usage,
         )
 
-    def open_tokenize(self, origin: Origin, request: TokenizeRequest) -> Task[tuple[Tokenized, ...]]:
+    async def open_tokenize(self, origin: Origin, request: TokenizeRequest) -> Task[tuple[Tokenized, ...]]:
         """As `open_embed`. Tokenization costs nothing, but is on record."""
         deployment = self._deployment(origin, request.asked, request.asked_version)
         service = _offered(self._tokenizers, deployment, "tokenization", request.asked)
         return Task(
             origin,
             deployment,
-            self._meter(origin, deployment),
+            await self._meter(origin, deployment, Usage()),
             service.tokenize(deployment, request, origin.call()),
             lambda _: Usage(provenance="counted"),
         )
 
-    def open_classify(self, origin: Origin, request: ClassifyRequest) -> Task[ClassifyReply]:
+    async def open_classify(self, origin: Origin, request: ClassifyRequest) -> Task[ClassifyReply]:
         """As `open_embed`."""
         deployment = self._deployment(origin, request.asked, request.asked_version)
         service = _offered(self._classifiers, deployment, "chat", request.asked, "classification")
         return Task(
             origin,
             deployment,
-            self._meter(origin, deployment),
+            await self._meter(origin, deployment, reserve.texts((request.query, *request.labels))),
             service.classify(deployment, request, origin.call()),
             lambda reply: reply.usage,
         )
@@ -210,13 +218,19 @@ class Road:
         return self._deployment(origin, request.asked, request.asked_version)
 
     def _deployment(self, origin: Origin, asked: str, version: str) -> Deployment:
+        # Before anything is looked up: whose role it is not learns nothing of what is there.
+        roles.require(origin.caller, "models.call")
         return self._router.deployment(origin.caller, asked, names=origin.names, version=version)
 
     async def result(self, task: Task[T]) -> T:
         return await task.result(self.deadlines.first_event_s)
 
-    def _meter(self, origin: Origin, deployment: Deployment, estimate_tokens: int = 0, user: str = "") -> Meter:
-        return Meter(self._ledger, origin.attempt(deployment, estimate_tokens, user), self._clock_ms)
+    async def _meter(
+        self, origin: Origin, deployment: Deployment, guess: Usage, estimate_tokens: int = 0, user: str = ""
+    ) -> Meter:
+        """What is refused by a limit leaves no entry in the ledger; from here on nothing is waited for."""
+        held = await self._reserve.take(origin.caller, deployment, origin.raw.now_ms, guess)
+        return Meter(self._ledger, origin.attempt(deployment, estimate_tokens, user), self._clock_ms, held)
 
 
 def _offered(

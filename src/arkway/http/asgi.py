@@ -43,7 +43,8 @@ class Limits(msgspec.Struct, frozen=True):
 class AsgiApp:
     """``app(scope, receive, send)``. ``startup`` and ``shutdown`` run with the server's lifespan.
 
-    ``entropy(count)`` gives random octets for request ids.
+    ``entropy(count)`` gives random octets for request ids. ``server`` may be replaced at any time: a request ends on
+    the one that it began on.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class AsgiApp:
         entropy: Callable[[int], bytes],
         limits: Limits = Limits(),  # noqa: B008
     ) -> None:
-        self._server = server
+        self.server = server
         self._startup = startup
         self._shutdown = shutdown
         self._entropy = entropy
@@ -81,16 +82,17 @@ class AsgiApp:
             exchange.unwatch()
 
     async def _answer(self, scope: Message, raw: RawRequest, exchange: Exchange) -> None:
+        server = self.server
         try:
             if problem := _oversized(scope, self.limits):
-                await self._server.refuse(raw, exchange, problem)
+                await server.refuse(raw, exchange, problem)
             else:
-                await self._server.handle(raw, exchange)
+                await server.handle(raw, exchange)
         except asyncio.CancelledError:
             # The server stops. A begun answer is left incomplete: the connection breaks, and nobody takes it for whole.
             if exchange.gone or exchange.started:
                 raise
-            await self._server.refuse(raw, exchange, leaving.stopping())
+            await server.refuse(raw, exchange, leaving.stopping())
 
     def _raw(self, scope: Message, exchange: Exchange) -> RawRequest:
         now_ns = time_ns()

@@ -30,17 +30,23 @@ from arkway.core.model import Deployment
 from arkway.core.raw import ClientGone, RawRequest, Tap, Writer
 from arkway.flow.identify import Identity
 from arkway.flow.road import ChatCall, Origin, Road, Task
+from arkway.http.admin.api import AdminApi
+from arkway.http.admin.form import HEADERS as ADMIN_HEADERS
 from arkway.http.pulse import Beat, Pulse
 from arkway.http.surface import Route, Surface
 from arkway.ports import (
+    Action,
     Adjustment,
     CallRecord,
     Certifying,
     Classifying,
+    Control,
+    Controlling,
     Dialect,
     Listing,
     Observer,
     Outcome,
+    Refusing,
     StreamEncoder,
     Tokenizing,
 )
@@ -72,6 +78,7 @@ class Visit:
         "first_token_s",
         "listened",
         "raw",
+        "route",
         "settled",
         "started_s",
         "status",
@@ -79,8 +86,9 @@ class Visit:
         "usage",
     )
 
-    def __init__(self, raw: RawRequest, dialect: Dialect) -> None:
+    def __init__(self, raw: RawRequest, dialect: Refusing, route: Route | None = None) -> None:
         self.raw = raw
+        self.route = route
         self.dialect = dialect
         self.caller: Caller | None = None
         self.deployment: Deployment | None = None
@@ -132,13 +140,17 @@ class Server:
         surface: Surface,
         identity: Identity,
         road: Road,
+        control: Control,
         pages: Mapping[str, Page],
         observer: Observer,
         pulse: Pulse,
+        admin: AdminApi | None = None,
     ) -> None:
         self._surface = surface
         self._identity = identity
         self._road = road
+        self._control_plane = control
+        self._admin_api = admin
         self._pages = pages
         self._observer = observer
         self._pulse = pulse
@@ -150,6 +162,8 @@ class Server:
             "cert": self._certify,
             "models": self._models,
             "model": self._model,
+            "control": self._control,
+            "admin": self._admin,
         }
 
     async def handle(self, raw: RawRequest, writer: Writer) -> None:
@@ -159,7 +173,7 @@ class Server:
         except ArkwayError as error:
             await self.refuse(raw, writer, error)
             return
-        visit = Visit(raw, self._surface.dialect(route).suited(raw))
+        visit = Visit(raw, self._surface.dialect(route).suited(raw), route)
         try:
             await self._serve(visit, route, writer)
         except ArkwayError as error:
@@ -202,7 +216,8 @@ class Server:
 
     async def _call(self, visit: Visit, route: Route, writer: Writer) -> None:
         raw = visit.raw
-        proof = self._identity.begin(raw, "any" if route.auth == "any" else "bearer")
+        assert route.auth != "none"
+        proof = self._identity.begin(raw, route.auth)
         body = await self._body(visit, route, route.body_max_bytes, proof.tap)
         visit.caller = proof.caller()
         origin = Origin(raw, visit.caller, route.dialect, route.operation, route.dialect in self._surface.named)
@@ -259,17 +274,18 @@ class Server:
         await self._reply(visit, writer, listing.encode_models(self._road.deployments(origin.caller), name))
 
     async def _embed(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
-        request = visit.dialect.decode_embed(origin.raw, body)
+        dialect = cast(Dialect, visit.dialect)
+        request = dialect.decode_embed(origin.raw, body)
         visit.adjust(request.ignored)
-        with visit.of(self._road.open_embed(origin, request)) as task:
+        with visit.of(await self._road.open_embed(origin, request)) as task:
             reply = await self._road.result(task)
-            await self._reply(visit, writer, visit.dialect.encode_embed(reply, request, task.tag))
+            await self._reply(visit, writer, dialect.encode_embed(reply, request, task.tag))
 
     async def _tokenize(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
         dialect = cast(Tokenizing, visit.dialect)
         request = dialect.decode_tokenize(origin.raw, body)
         visit.adjust(request.ignored)
-        with visit.of(self._road.open_tokenize(origin, request)) as task:
+        with visit.of(await self._road.open_tokenize(origin, request)) as task:
             reply = await self._road.result(task)
             await self._reply(visit, writer, dialect.encode_tokenize(reply, request, task.tag))
 
@@ -277,7 +293,7 @@ class Server:
         dialect = cast(Classifying, visit.dialect)
         request = dialect.decode_classify(origin.raw, body)
         visit.adjust(request.ignored)
-        with visit.of(self._road.open_classify(origin, request)) as task:
+        with visit.of(await self._road.open_classify(origin, request)) as task:
             reply = await self._road.result(task)
             await self._reply(visit, writer, dialect.encode_classify(reply, request, task.tag))
 
@@ -287,16 +303,31 @@ class Server:
         visit.deployment = self._road.certified(origin, request)
         await self._reply(visit, writer, dialect.encode_cert(visit.deployment, request, origin.tag(visit.deployment)))
 
+    async def _control(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
+        raw, dialect = origin.raw, cast(Controlling, visit.dialect)
+        action = Action(dialect.action, dialect.version, body, origin.caller, raw.request_id, raw.now_ms)
+        done = await self._control_plane.perform(action)
+        visit.adjust(done.ignored, done.clamped)
+        await self._reply(visit, writer, dialect.encode_result(done.result, raw.request_id))
+
+    async def _admin(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
+        assert self._admin_api is not None
+        assert visit.route is not None
+        status, answer = await self._admin_api.perform(visit.route, origin.raw, origin.caller, body)
+        visit.status = status
+        await writer.reply(status, visit.head(JSON, *ADMIN_HEADERS), answer)
+
     async def _chat(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
-        request = visit.dialect.decode_chat(origin.raw, body)
+        dialect = cast(Dialect, visit.dialect)
+        request = dialect.decode_chat(origin.raw, body)
         visit.stream = request.stream
-        with visit.of(self._road.open_chat(origin, request)) as call:
+        with visit.of(await self._road.open_chat(origin, request)) as call:
             visit.adjust(call.request.ignored, call.request.clamped)
             if request.stream:
                 await self._stream(visit, call, writer)
             else:
                 reply = await self._road.reply(call)
-                await self._reply(visit, writer, visit.dialect.encode_chat(reply, request, call.tag))
+                await self._reply(visit, writer, dialect.encode_chat(reply, request, call.tag))
 
     async def _stream(self, visit: Visit, call: ChatCall, writer: Writer) -> None:
         async with aclosing(self._road.events(call)) as events:
@@ -305,7 +336,7 @@ class Server:
                 raise BackendFailed("the model gave no answer")
             visit.status = 200
             await writer.start(200, visit.head(STREAM, NO_CACHE, NO_BUFFER))
-            encoder = visit.dialect.stream(call.request, call.tag)
+            encoder = cast(Dialect, visit.dialect).stream(call.request, call.tag)
             beat = Beat(writer, encoder.heartbeat)
             self._pulse.add(beat)
             try:

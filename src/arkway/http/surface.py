@@ -12,12 +12,23 @@ from typing import Literal
 import msgspec
 
 from arkway.core.errors import MethodNotAllowed, RouteNotFound
-from arkway.ports import Dialect
+from arkway.ports import Refusing
 
 Operation = Literal[
-    "chat", "embeddings", "tokenization", "classification", "cert", "models", "model", "livez", "readyz", "metrics"
+    "chat",
+    "embeddings",
+    "tokenization",
+    "classification",
+    "cert",
+    "models",
+    "model",
+    "control",
+    "admin",
+    "livez",
+    "readyz",
+    "metrics",
 ]
-Auth = Literal["bearer", "any", "none"]
+Auth = Literal["bearer", "any", "signature", "control", "none"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -26,7 +37,8 @@ MIB = 1024 * KIB
 class Route(msgspec.Struct, frozen=True):
     """One route. ``{}`` as one segment of ``path`` takes any segment. ``dialect`` is its name.
 
-    ``auth``: an API key (``bearer``), that or a signature (``any``), or nothing (``none``).
+    ``auth``: an API key (``bearer``), that or a signature (``any``; for the control plane's
+    service ``control``), only a ``signature``, or nothing (``none``).
     """
 
     method: str
@@ -56,18 +68,19 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/embeddings", "openai", "embeddings", body_max_bytes=8 * MIB),
     Route("GET", "/v1/models", "openai", "models"),
     Route("GET", "/v1/models/{}", "openai", "model"),
+    Route("POST", "/", "control", "control", "signature", MIB),
     Route("GET", "/livez", "v3", "livez", auth="none"),
     Route("GET", "/readyz", "v3", "readyz", auth="none"),
     Route("GET", "/metrics", "v3", "metrics", auth="none"),
 )
 
-PREFIXES = (("/api/v1", "v1"), ("/api/v2", "v2"), ("/v1/", "openai"), ("/", "v3"))
+PREFIXES = (("/admin/", "admin"), ("/api/v1", "v1"), ("/api/v2", "v2"), ("/v1/", "openai"), ("/", "v3"))
 
 
 class Surface:
     """Looks routes up. ``dialects`` by name; ``named`` are those whose routes take model names as well as ids."""
 
-    def __init__(self, dialects: Iterable[Dialect], named: frozenset[str], routes: tuple[Route, ...] = ROUTES) -> None:
+    def __init__(self, dialects: Iterable[Refusing], named: frozenset[str], routes: tuple[Route, ...] = ROUTES) -> None:
         self._dialects = {dialect.name: dialect for dialect in dialects}
         self._exact: dict[str, dict[str, Route]] = {}
         for route in routes:
@@ -95,11 +108,13 @@ class Surface:
                     return methods
         return None
 
-    def dialect(self, route: Route) -> Dialect:
+    def dialect(self, route: Route) -> Refusing:
         return self._dialects[route.dialect]
 
-    def dialect_at(self, path: str) -> Dialect:
+    def dialect_at(self, path: str) -> Refusing:
         """Whose form an error takes at a path that may not exist."""
+        if path in self._exact:
+            return self._dialects[next(iter(self._exact[path].values())).dialect]
         return next(self._dialects[name] for prefix, name in PREFIXES if path.startswith(prefix) or prefix == "/")
 
 

@@ -11,10 +11,12 @@ import sqlalchemy as sa
 
 from arkway.core.caller import AccessKey, Caller
 from arkway.core.errors import Misconfigured
-from arkway.stores.keyring import KeyRing, kid_within
+from arkway.stores.keyring import KID_BYTES, KeyRing, kid_within
 from arkway.stores.locks import FileLock
+from arkway.stores.portable import MadeInTurn
+from arkway.stores.recorded import Recorded, Transactions
 from arkway.stores.schema import access_keys
-from arkway.stores.sqlite import SqliteStore
+from arkway.stores.store import Store
 from arkway.stores.tables import Row, plain_rows
 
 Progress = Callable[[int, int], None]
@@ -26,11 +28,12 @@ _SECRETS = ("secret", "session_token")
 _PUBLIC_COLUMNS = [column for column in access_keys.c if column.name not in _SECRETS]
 
 
-class AccessKeyTable:
+class AccessKeyTable(Recorded):
     """Access key pairs, for the admin commands. Nothing here ever returns a secret."""
 
-    def __init__(self, store: SqliteStore, ring: KeyRing) -> None:
-        self._store, self._ring = store, ring
+    def __init__(self, store: Transactions, ring: KeyRing) -> None:
+        super().__init__(store)
+        self._ring = ring
 
     def insert(self, row: Row, secret: str, session_token: str = "") -> None:
         """Raises Misconfigured when the key ring is not the one that the other secrets are encrypted under."""
@@ -49,7 +52,7 @@ class AccessKeyTable:
     def rows(self, account: str, project: str) -> Sequence[Row]:
         """Every pair of the project, oldest first."""
         query = sa.select(*_PUBLIC_COLUMNS).where(access_keys.c.account == account, access_keys.c.project == project)
-        ordered = query.order_by(access_keys.c.created_at, sa.text("access_keys.rowid"))
+        ordered = query.order_by(access_keys.c.created_at, MadeInTurn(access_keys.c.id))
         return self._store.run_sync(lambda connection: plain_rows(connection, ordered), read=True)
 
     def revoke(self, account: str, project: str, access_key_id: str, now_s: int) -> bool:
@@ -58,6 +61,22 @@ class AccessKeyTable:
         change = access_keys.update().values(revoked_at=sa.func.coalesce(columns.revoked_at, now_s))
         mine = change.where(columns.account == account, columns.project == project, columns.id == access_key_id)
         return self._store.run_sync(lambda connection: connection.execute(mine).rowcount > 0, tell=True)
+
+    def update(
+        self,
+        account: str,
+        project: str,
+        access_key_id: str,
+        role: str,
+        endpoints: Sequence[str],
+        expires_at: int | None,
+    ) -> bool:
+        """False when the project has no such pair, or it was revoked."""
+        columns = access_keys.c
+        change = access_keys.update().values(role=role, endpoints=list(endpoints), expires_at=expires_at)
+        mine = change.where(columns.account == account, columns.project == project, columns.id == access_key_id)
+        alive = mine.where(columns.revoked_at.is_(None))
+        return self._store.run_sync(lambda connection: connection.execute(alive).rowcount > 0, tell=True)
 
     def check_ring(self, now_s: int) -> None:
         """Raises Misconfigured when there are pairs in use and the key ring has the key of none of them."""
@@ -75,7 +94,7 @@ class Rotation(msgspec.Struct, frozen=True):
 
 
 def rotate(
-    store: SqliteStore,
+    store: Store,
     ring: KeyRing,
     *,
     drop_old: bool,
@@ -94,9 +113,9 @@ def rotate(
         new_key = not ring.given and not _behind(store, ring)
         if new_key:
             # Within a transaction, as `insert`: a first key that is made at this moment is not written over.
-            store.run_sync(lambda _: ring.advance())
+            store.run_sync(lambda _: ring.advance(), tell=True)
         rows, unreadable = _encrypt_anew(store, ring, progress)
-        dropped = store.run_sync(lambda connection: ring.keep_only(_kids(connection))) if drop_old else ()
+        dropped = store.run_sync(lambda connection: ring.keep_only(_kids(connection)), tell=True) if drop_old else ()
         return Rotation(ring.current, new_key, rows, dropped, unreadable)
     finally:
         lock.close()
@@ -105,7 +124,7 @@ def rotate(
 def access_key(row: sa.Row[Any], ring: KeyRing) -> AccessKey:
     """The pair with its secret in clear. Raises Misconfigured, StoreUnavailable."""
     token = "" if row.session_token is None else ring.decrypt(row.session_token, _token_place(row.id)).decode()
-    caller = Caller(row.account, row.project, row.id, tuple(row.endpoints))
+    caller = Caller(row.account, row.project, row.id, tuple(row.endpoints), row.role)
     return AccessKey(row.id, ring.decrypt(row.secret, row.id), caller, token)
 
 
@@ -127,17 +146,18 @@ def _check_ring(connection: sa.Connection, ring: KeyRing, now_s: int) -> None:
 
 
 def _of_other_keys(kid: str) -> sa.ColumnElement[bool]:
-    return sa.func.lower(sa.func.hex(sa.func.substr(access_keys.c.secret, 1, 8))) != kid
+    key: sa.ColumnElement[bytes] = sa.func.substr(access_keys.c.secret, 1, KID_BYTES, type_=sa.LargeBinary)
+    return key != bytes.fromhex(kid)
 
 
-def _behind(store: SqliteStore, ring: KeyRing) -> bool:
+def _behind(store: Store, ring: KeyRing) -> bool:
     """Whether there are secrets that can be decrypted and are not under the current key."""
     query = sa.select(access_keys.c.secret).where(_of_other_keys(ring.current))
     secrets = store.run_sync(lambda connection: connection.execute(query).scalars().all(), read=True)
     return bool(ring.current) and any(map(ring.knows, secrets))
 
 
-def _encrypt_anew(store: SqliteStore, ring: KeyRing, progress: Progress) -> tuple[int, tuple[str, ...]]:
+def _encrypt_anew(store: Store, ring: KeyRing, progress: Progress) -> tuple[int, tuple[str, ...]]:
     """How many rows were brought to the current key, and the ids of those that cannot be decrypted."""
     count = sa.select(sa.func.count()).select_from(access_keys).where(_of_other_keys(ring.current))
     total = store.run_sync(lambda connection: connection.execute(count).scalar_one(), read=True)
@@ -149,7 +169,7 @@ def _encrypt_anew(store: SqliteStore, ring: KeyRing, progress: Progress) -> tupl
     return seen - len(unreadable), tuple(unreadable)
 
 
-def _batches(store: SqliteStore, ring: KeyRing) -> Iterator[tuple[list[str], list[str]]]:
+def _batches(store: Store, ring: KeyRing) -> Iterator[tuple[list[str], list[str]]]:
     """One transaction at a time: the ids it looked at, and those among them that could not be decrypted."""
     last = ""
     while True:

@@ -12,14 +12,18 @@ import sqlalchemy as sa
 
 from arkway.core.caller import AccessKey, Caller
 from arkway.core.errors import ArkwayError
+from arkway.core.limit import Rule
 from arkway.core.model import Endpoint
 from arkway.ports import Alias
 from arkway.stores.access_keys import access_key
 from arkway.stores.home import Pepper
 from arkway.stores.keyring import KeyRing
-from arkway.stores.schema import access_keys, aliases, api_keys, endpoints
-from arkway.stores.sqlite import SqliteStore
+from arkway.stores.limits import RuleBook, read_rules
+from arkway.stores.portable import MadeInTurn
+from arkway.stores.schema import access_keys, accounts, aliases, api_keys, endpoints
+from arkway.stores.store import Store
 from arkway.stores.tables import plain_rows
+from arkway.stores.temporary import TemporaryKeys, caller_of
 
 NEVER = 1 << 62
 
@@ -49,15 +53,17 @@ class CachedDirectory:
     """
 
     def __init__(
-        self, store: SqliteStore, pepper: Pepper, ring: KeyRing | None = None, *, used_every_polls: int = 10
+        self, store: Store, pepper: Pepper, ring: KeyRing | None = None, *, used_every_polls: int = 10
     ) -> None:
         self._store, self._pepper, self._ring = store, pepper, ring
+        self._temporary = TemporaryKeys(pepper)
         self._keys: dict[bytes, _Key] = {}
         self._pairs: dict[str, _Pair] = {}
         self._unreadable: frozenset[str] = frozenset()
         self._aliases: dict[str, Alias] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._projects: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
+        self._rules = RuleBook()
         self._used: dict[str, int] = {}
         self._pairs_used: dict[str, int] = {}
         self._used_every_polls, self._polls = used_every_polls, 0
@@ -65,7 +71,12 @@ class CachedDirectory:
         store.every_poll(self._poll)
 
     def caller(self, secret: str, now_s: int) -> Caller | None:
-        """Whose key this is. Unknown, revoked and expired keys take the same steps and give the same None."""
+        """Whose key this is. Unknown, revoked and expired keys take the same steps and give the same None.
+
+        A temporary key is good as long as the access key that it was given to.
+        """
+        if self._temporary.claimed(secret):
+            return self._of_access_key(secret, now_s)
         digest = self._pepper.digest(secret)
         key = self._keys.get(digest, _UNKNOWN)
         known = hmac.compare_digest(key.digest, digest)
@@ -74,6 +85,14 @@ class CachedDirectory:
             return None
         self._used[key.caller.key_id] = now_s
         return key.caller
+
+    def _of_access_key(self, secret: str, now_s: int) -> Caller | None:
+        grant = self._temporary.grant(secret, now_s)
+        pair = self.access_key(grant.access_key_id, now_s) if grant is not None else None
+        if grant is None or pair is None:
+            return None
+        self.used(pair.id, now_s)
+        return caller_of(grant)
 
     def access_key(self, access_key_id: str, now_s: int) -> AccessKey | None:
         """The pair of this id, its secret in clear. Unknown, revoked and expired ones give the same None."""
@@ -98,6 +117,9 @@ class CachedDirectory:
         """Every endpoint of one project, oldest first."""
         return self._projects.get((account, project), ())
 
+    def limits(self, account: str, project: str, key_id: str, endpoint_id: str) -> tuple[Rule, ...]:
+        return self._rules.of(account, project, key_id, endpoint_id)
+
     def write_used(self) -> Future[None]:
         """Start writing the times of last use that are only in memory."""
         used, self._used = self._used, {}
@@ -117,21 +139,24 @@ class CachedDirectory:
             self.write_used()
 
     def _load(self, connection: sa.Connection) -> None:
-        keys = {row.digest: _key(row) for row in connection.execute(sa.select(api_keys))}
+        idle = sa.select(accounts.c.id).where(accounts.c.status != "active")
+        suspended = frozenset(connection.execute(idle).scalars())
+        keys = {row.digest: _key(row, suspended) for row in connection.execute(sa.select(api_keys))}
         query = sa.select(endpoints).where(endpoints.c.status != "deleted")
-        ordered = query.order_by(endpoints.c.created_at, sa.text("endpoints.rowid"))
+        ordered = query.order_by(endpoints.c.created_at, MadeInTurn(endpoints.c.id))
         found = [msgspec.convert(row, Endpoint) for row in plain_rows(connection, ordered)]
         projects: dict[tuple[str, str], list[Endpoint]] = {}
         for endpoint in found:
             projects.setdefault((endpoint.account, endpoint.project), []).append(endpoint)
         known = connection.execute(sa.select(aliases).where(aliases.c.removed_at.is_(None)).order_by(aliases.c.name))
         self._aliases = {row.name: Alias(row.name, row.model_name, row.model_version) for row in known}
-        self._pairs = self._read_pairs(connection)
+        self._pairs = self._read_pairs(connection, suspended)
+        self._rules = RuleBook(read_rules(connection))
         self._keys = keys
         self._endpoints = {endpoint.id: endpoint for endpoint in found}
         self._projects = {place: tuple(group) for place, group in projects.items()}
 
-    def _read_pairs(self, connection: sa.Connection) -> dict[str, _Pair]:
+    def _read_pairs(self, connection: sa.Connection, suspended: frozenset[str]) -> dict[str, _Pair]:
         """Revoked pairs stay encrypted: nothing needs their secrets any more."""
         if self._ring is None:
             return {}
@@ -139,7 +164,7 @@ class CachedDirectory:
         unreadable: set[str] = set()
         for row in connection.execute(sa.select(access_keys).where(access_keys.c.revoked_at.is_(None))):
             try:
-                pairs[row.id] = _Pair(access_key(row, self._ring), _dead_from_s(row))
+                pairs[row.id] = _Pair(access_key(row, self._ring), _dead_from_s(row, suspended))
             except ArkwayError:
                 unreadable.add(row.id)
         for access_key_id in sorted(unreadable - self._unreadable):
@@ -148,12 +173,14 @@ class CachedDirectory:
         return pairs
 
 
-def _key(row: sa.Row[Any]) -> _Key:
-    return _Key(row.digest, Caller(row.account, row.project, row.id, tuple(row.endpoints)), _dead_from_s(row))
+def _key(row: sa.Row[Any], suspended: frozenset[str]) -> _Key:
+    caller = Caller(row.account, row.project, row.id, tuple(row.endpoints), row.role)
+    return _Key(row.digest, caller, _dead_from_s(row, suspended))
 
 
-def _dead_from_s(row: sa.Row[Any]) -> int:
-    if row.revoked_at is not None:
+def _dead_from_s(row: sa.Row[Any], suspended: frozenset[str]) -> int:
+    """Revoked, or of a suspended account: dead all along."""
+    if row.revoked_at is not None or row.account in suspended:
         return 0
     return NEVER if row.expires_at is None else int(row.expires_at)
 

@@ -6,17 +6,19 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Protocol
 
 from arkway.core.errors import StoreUnavailable
 from arkway.ports import Attempt, Settlement
 from arkway.stores.framing import Opened, Settled, unframed
-from arkway.stores.journal import Journal
+from arkway.stores.journal import InUse, Journal
 from arkway.stores.segment import segment_numbers, segment_path
 from arkway.stores.tables import Row
 
-CHUNK_BYTES = 64 << 10
+CHUNK_BYTES = 256 << 10
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 5.0
 DELETE_EVERY_S = 1.0
@@ -50,7 +52,7 @@ class Drain:
         rows: UsageRows,
         store: Checkpointed,
         *,
-        batch_rows: int = 50,
+        batch_rows: int = 500,
         interval_s: float = 0.1,
     ) -> None:
         self._journal, self._rows, self._store = journal, rows, store
@@ -107,8 +109,8 @@ class Drain:
             complete = False
         self._closing = True
         self._wake.set()
-        self._thread.join()
-        return self._committed if complete else None
+        self._thread.join(timeout_s)  # a database that neither takes a row nor refuses it is not waited for
+        return self._committed if complete and not self._thread.is_alive() else None
 
     def _flushed(self) -> Future[None]:
         done: Future[None] = Future()
@@ -190,6 +192,21 @@ class Drain:
         if self._store.checkpoint_sync():
             self._journal.delete_before(needed)
             self._oldest = needed
+
+
+def drain_left(directories: Iterable[Path], rows: UsageRows, store: Checkpointed, timeout_s: float = 30.0) -> None:
+    """Write what processes that are gone have left in their journals. One that is in use is left alone.
+
+    Raises Misconfigured for a damaged file. What is not written within ``timeout_s`` stays for the next start.
+    """
+    for directory in directories:
+        try:
+            journal = Journal(directory)
+        except InUse:
+            continue
+        drain = Drain(journal, rows, store)
+        journal.close(drain.close(timeout_s))
+        log.info("the journal %s of a process that is gone has been taken in", directory)
 
 
 def usage_row(attempt: Attempt, settlement: Settlement) -> dict[str, Any]:

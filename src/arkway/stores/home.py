@@ -17,8 +17,20 @@ def database_path(home: Path) -> Path:
     return home / "arkway.db"
 
 
-def journal_path(home: Path) -> Path:
-    return home / "journal"
+def journal_path(home: Path, worker: int = 1) -> Path:
+    """The journal of one of a server's processes, which count from 1; the first one's is a lone process's too."""
+    return home / "journal" if worker == 1 else home / "journal" / str(worker)
+
+
+def journal_paths(home: Path) -> list[Path]:
+    """Every journal that is there, of processes that are gone too."""
+    first = journal_path(home)
+    numbers = sorted(int(entry.name) for entry in first.glob("[1-9]*") if entry.is_dir() and entry.name.isdecimal())
+    return [first, *(journal_path(home, number) for number in numbers if number > 1)]
+
+
+def pepper_path(home: Path) -> Path:
+    return home / "pepper"
 
 
 class Pepper:
@@ -37,7 +49,7 @@ def pepper(home: Path) -> Pepper:
 
     Raises Misconfigured when other users can read the file or when it is not whole.
     """
-    path = private_directory(home) / "pepper"
+    path = pepper_path(private_directory(home))
     try:
         if not path.exists():
             create_private(path, secrets.token_bytes(PEPPER_BYTES))

@@ -39,6 +39,10 @@ TOKENS_MAX = 1 << 53
 log = logging.getLogger("arkway.journal")
 
 
+class InUse(Misconfigured):
+    """Another process owns the directory."""
+
+
 def epoch_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -46,8 +50,9 @@ def epoch_ms() -> int:
 class Journal:
     """A Ledger in files ``00000001.log``, ``00000002.log``, … of one directory, owned by one process.
 
-    Opening settles the attempts of a dead process at their last checkpoint, as ``interrupted``. Raises Misconfigured
-    when another process owns the directory or a file is damaged, StoreUnavailable when the disk takes no writes.
+    Opening settles the attempts of a dead process at their last checkpoint, as ``interrupted``. Raises InUse when
+    another process owns the directory, Misconfigured when a file is damaged, StoreUnavailable when the disk takes no
+    writes.
     """
 
     def __init__(
@@ -353,7 +358,7 @@ def _owned(directory: Path) -> FileLock:
     if not lock.take():
         owner = lock.read_note()
         lock.close()
-        raise Misconfigured(
+        raise InUse(
             f"another Arkway server{f' (process {owner})' if owner else ''} is using {directory.parent}; "
             "stop it, or give this one a data directory of its own"
         )

@@ -1,6 +1,8 @@
-"""Bringing a database file to this version's schema: on a copy, which then takes the place of the original.
+"""Bringing a database to this version's schema.
 
-Killed at any moment, the original is whole: the copy is only renamed over it when it is complete and on the disk.
+A SQLite file is migrated on a copy, which then takes the place of the original: killed at any moment, the original is
+whole, for the copy is only renamed over it when it is complete and on the disk. PostgreSQL is migrated in one
+transaction, under a lock that makes other processes wait.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from sqlalchemy.pool import NullPool
 
 from arkway.core.errors import Misconfigured
 from arkway.files import sync_directory
-from arkway.stores.schema import REVISION
+from arkway.stores.portable import insert
+from arkway.stores.schema import OLDEST_REVISION, REVISION, installation
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -51,7 +54,7 @@ def migrate(path: Path, target: str = REVISION, *, extra_versions: Sequence[Path
     os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     if path.exists():
         _copy(path, copy)
-    _upgrade(copy, path, target, extra_versions)
+    _upgrade_copy(copy, path, target, extra_versions)
     _sync(copy)
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -71,7 +74,55 @@ def _copy(path: Path, copy: Path) -> None:
             raise Misconfigured(f"{path} is damaged ({verdict}); restore it from a backup")
 
 
-def _upgrade(copy: Path, path: Path, target: str, extra_versions: Sequence[Path]) -> None:
+def _upgrade_copy(copy: Path, path: Path, target: str, extra_versions: Sequence[Path]) -> None:
+    engine = sa.create_engine("sqlite://", creator=lambda: _opened(copy), poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            _upgrade(connection, str(path), target, extra_versions)
+            connection.commit()
+    finally:
+        engine.dispose()
+
+
+def migrate_shared(
+    connection: sa.Connection,
+    name: str,
+    target: str = REVISION,
+    *,
+    oldest: str = OLDEST_REVISION,
+    extra_versions: Sequence[Path] = (),
+) -> None:
+    """Bring a PostgreSQL database to the revision ``target``, in the transaction that the caller has begun.
+
+    The caller is alone with the schema. ``oldest`` is the revision of the oldest program that can go on with it. A
+    newer schema that this program can use is left as it is. Raises Misconfigured when it cannot, and when the tables
+    are another program's.
+    """
+    found = _shared_revision(connection, name)
+    if found == target or (found > target and _oldest_program(connection) <= target):
+        return
+    _upgrade(connection, name, target, extra_versions)
+    row = {"name": "oldest_program", "value": oldest}
+    statement = insert(connection, installation).values(row)
+    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": oldest}))
+
+
+def _shared_revision(connection: sa.Connection, name: str) -> str:
+    """Empty for a database without tables. Raises Misconfigured."""
+    tables = sa.inspect(connection).get_table_names()
+    if not tables:
+        return ""
+    if "alembic_version" not in tables:
+        raise Misconfigured(f"the database {name} has tables, but not Arkway's; make one for Arkway alone")
+    return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() or "")
+
+
+def _oldest_program(connection: sa.Connection) -> str:
+    query = sa.select(installation.c.value).where(installation.c.name == "oldest_program")
+    return str(connection.execute(query).scalar_one())
+
+
+def _upgrade(connection: sa.Connection, name: str, target: str, extra_versions: Sequence[Path]) -> None:
     from alembic import command  # a quarter of a second that only a migration should cost
     from alembic.config import Config
     from alembic.util import CommandError
@@ -81,19 +132,14 @@ def _upgrade(copy: Path, path: Path, target: str, extra_versions: Sequence[Path]
     config.set_main_option("path_separator", "newline")
     folders = (MIGRATIONS / "versions", *extra_versions)
     config.set_main_option("version_locations", "\n".join(str(folder).replace("%", "%%") for folder in folders))
-    engine = sa.create_engine("sqlite://", creator=lambda: _opened(copy), poolclass=NullPool)
+    config.attributes["connection"] = connection
     try:
-        with engine.connect() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, target)
-            connection.commit()
+        command.upgrade(config, target)
     except CommandError as error:
         raise Misconfigured(
-            f"{path} was written by a newer version of Arkway ({error}); "
+            f"{name} was written by a newer version of Arkway ({error}); "
             "install that version again, or restore the database from a backup made before the update"
         ) from error
-    finally:
-        engine.dispose()
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -24,11 +24,14 @@ from sqlalchemy import (
 )
 
 REVISION = "0003"
+# A program of this revision or later can use the schema: migrations only add, so that the version before goes on.
+OLDEST_REVISION = "0003"
 DEFAULT_ACCOUNT = "default"
 DEFAULT_PROJECT = "default"
 
-# SQLite's integers hold any epoch; PostgreSQL's end in 1970.
-EPOCH_MS = Integer().with_variant(BigInteger(), "postgresql")
+# SQLite's integers have 64 bits; PostgreSQL's have 32, which end in 2038, or at what an upstream may report as tokens.
+WHOLE = Integer().with_variant(BigInteger(), "postgresql")
+EPOCH_MS = WHOLE
 
 metadata = MetaData(
     naming_convention={
@@ -44,7 +47,7 @@ accounts = Table(
     metadata,
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", WHOLE, nullable=False),
     Column("status", String, nullable=False, server_default="active"),
 )
 
@@ -54,7 +57,7 @@ projects = Table(
     Column("account", String, ForeignKey("accounts.id"), primary_key=True),
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", WHOLE, nullable=False),
 )
 
 api_keys = Table(
@@ -67,10 +70,10 @@ api_keys = Table(
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("last4", String, nullable=False),
     Column("endpoints", JSON, nullable=False),
-    Column("created_at", Integer, nullable=False),
-    Column("expires_at", Integer),
-    Column("revoked_at", Integer),
-    Column("last_used_at", Integer),
+    Column("created_at", WHOLE, nullable=False),
+    Column("expires_at", WHOLE),
+    Column("revoked_at", WHOLE),
+    Column("last_used_at", WHOLE),
     Column("role", String, nullable=False, server_default="inference"),
     ForeignKeyConstraint(["account", "project"], ["projects.account", "projects.id"]),
     Index(None, "account", "project"),
@@ -86,10 +89,10 @@ access_keys = Table(
     Column("secret", LargeBinary, nullable=False),
     Column("session_token", LargeBinary),
     Column("endpoints", JSON, nullable=False),
-    Column("created_at", Integer, nullable=False),
-    Column("expires_at", Integer),
-    Column("revoked_at", Integer),
-    Column("last_used_at", Integer),
+    Column("created_at", WHOLE, nullable=False),
+    Column("expires_at", WHOLE),
+    Column("revoked_at", WHOLE),
+    Column("last_used_at", WHOLE),
     Column("role", String, nullable=False, server_default="owner"),
     ForeignKeyConstraint(["account", "project"], ["projects.account", "projects.id"]),
     Index(None, "account", "project"),
@@ -101,8 +104,8 @@ aliases = Table(
     Column("name", String, primary_key=True),
     Column("model_name", String, nullable=False),
     Column("model_version", String, nullable=False),
-    Column("created_at", Integer, nullable=False),
-    Column("removed_at", Integer),
+    Column("created_at", WHOLE, nullable=False),
+    Column("removed_at", WHOLE),
 )
 
 endpoints = Table(
@@ -115,11 +118,11 @@ endpoints = Table(
     Column("model_name", String, nullable=False),
     Column("model_version", String, nullable=False),
     Column("status", String, nullable=False),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", WHOLE, nullable=False),
     Column("description", String, nullable=False, server_default=""),
     Column("moderation", String, nullable=False, server_default=""),
     Column("tags", JSON, nullable=False, server_default="[]"),
-    Column("updated_at", Integer, nullable=False, server_default="0"),
+    Column("updated_at", WHOLE, nullable=False, server_default="0"),
     ForeignKeyConstraint(["account", "project"], ["projects.account", "projects.id"]),
     Index(None, "account", "project"),
 )
@@ -139,13 +142,13 @@ usage = Table(
     Column("opened_ms", EPOCH_MS, nullable=False),
     Column("closed_ms", EPOCH_MS, nullable=False),
     Column("outcome", String, nullable=False),
-    Column("prompt_tokens", Integer, nullable=False),
-    Column("completion_tokens", Integer, nullable=False),
-    Column("cached_tokens", Integer, nullable=False),
-    Column("reasoning_tokens", Integer, nullable=False),
+    Column("prompt_tokens", WHOLE, nullable=False),
+    Column("completion_tokens", WHOLE, nullable=False),
+    Column("cached_tokens", WHOLE, nullable=False),
+    Column("reasoning_tokens", WHOLE, nullable=False),
     Column("provenance", String, nullable=False),
-    Column("first_token_ms", Integer, nullable=False),
-    Column("duration_ms", Integer, nullable=False),
+    Column("first_token_ms", WHOLE, nullable=False),
+    Column("duration_ms", WHOLE, nullable=False),
     Column("error", String, nullable=False),
     Column("caller", String, nullable=False, server_default=""),
     Index(None, "account", "project", "opened_ms"),
@@ -179,14 +182,14 @@ limits = Table(
     Column("period", String, primary_key=True),
     Column("amount", Float, nullable=False),
     Column("shadow", Boolean, nullable=False),
-    Column("updated_at", Integer, nullable=False),
+    Column("updated_at", WHOLE, nullable=False),
 )
 
 prices = Table(
     "prices",
     metadata,
     Column("model", String, primary_key=True),
-    Column("effective_at", Integer, primary_key=True),
+    Column("effective_at", WHOLE, primary_key=True),
     Column("currency", String, nullable=False),
     Column("prompt", Float, nullable=False),
     Column("completion", Float, nullable=False),
@@ -215,4 +218,23 @@ rollups = Table(
         )
     ),
     Index(None, "account", "project", "period", "start_ms"),
+)
+
+# Buckets of `rollups` that are behind (``kind`` is the period), and per project the moment before which the rows of
+# `usage` are gone (``kind`` is ``pruned``).
+rollup_marks = Table(
+    "rollup_marks",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("start_ms", BigInteger, primary_key=True),
+    Column("account", String, primary_key=True),
+    Column("project", String, primary_key=True),
+)
+
+# What the database knows of its installation: ``pepper`` (a fingerprint), ``oldest_program`` (a revision).
+installation = Table(
+    "installation",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
 )

@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import queue
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
@@ -27,19 +25,21 @@ from arkway.files import private_directory
 from arkway.stores.locks import FileLock
 from arkway.stores.migration import migrate, revision_of
 from arkway.stores.schema import REVISION
+from arkway.stores.store import Reload, Work
+from arkway.stores.thread import StoreThread
 
 T = TypeVar("T")
-Work = Callable[[sa.Connection], T]
 
 CHECKPOINT_TRANSACTIONS = 1000
 CHECKPOINT_S = 60.0
 CHECKPOINT_WAIT_MS = 50
+STUCK_S = 10.0
 
 log = logging.getLogger("arkway.store")
 
 
 class SqliteStore:
-    """Hands functions to the thread that owns the connection, each run in one transaction.
+    """Implements `arkway.stores.store.Store` for one server process and the command line beside it.
 
     Opening creates the file or migrates it. Raises Misconfigured for a file that is damaged, newer than this program or
     in use by an older one, StoreUnavailable when it cannot be opened or another process keeps the lock for ``busy_s``.
@@ -48,15 +48,14 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, poll_s: float = 1.0, busy_s: float = 5.0) -> None:
         self.path = path
-        self._poll_s, self._busy_s = poll_s, busy_s
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._watchers: list[Callable[[sa.Connection], None]] = []
+        self._busy_s = busy_s
+        self._watchers: list[Reload] = []
         self._ticks: list[Callable[[], None]] = []
         self._uncheckpointed = 0
         self._checkpointed_s = time.monotonic()
         self._version = -1
         self._reading = False
-        self._closed = False
+        self._thread = StoreThread(self._poll, poll_s)
         private_directory(path.parent)
         try:
             self._lock = FileLock(path.with_name(path.name + ".lock"))
@@ -66,7 +65,6 @@ class SqliteStore:
         self._engine = sa.create_engine("sqlite://", creator=self._opened, poolclass=NullPool)
         sa.event.listen(self._engine, "begin", self._begin)
         self._connection = self._first_connection()
-        self._thread = threading.Thread(target=self._work, name="arkway-store", daemon=True)
         self._thread.start()
 
     def __enter__(self) -> SqliteStore:
@@ -74,6 +72,17 @@ class SqliteStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def shared(self) -> bool:
+        """Never: the file belongs to one server process, beside which the command line works."""
+        return False
+
+    @property
+    def trouble(self) -> str:
+        """A file on this machine is there; what can be is that somebody keeps it locked."""
+        busy_s = self._thread.busy_s
+        return f"the database has not answered for {busy_s:.0f} seconds" if busy_s > STUCK_S else ""
 
     def run_sync(self, work: Work[T], *, read: bool = False, tell: bool = False) -> T:
         """Run ``work`` in a transaction and return its result; ``read``: it writes nothing; ``tell``: see ``watch``.
@@ -88,11 +97,9 @@ class SqliteStore:
 
     def checkpoint_sync(self) -> bool:
         """Bring every committed row into the database file and onto the disk; False when a reader was in the way."""
-        done: Future[bool] = Future()
-        self._submit(lambda: _settle(done, self._checkpointed))
-        return done.result()
+        return self._thread.submit(self._checkpointed).result()
 
-    def watch(self, reload: Callable[[sa.Connection], None]) -> None:
+    def watch(self, reload: Reload) -> None:
         """Call ``reload`` on the store's thread now, after each ``run(tell=True)`` and after another's commit."""
         self.run_sync(reload, read=True)
         self._watchers.append(reload)
@@ -105,13 +112,20 @@ class SqliteStore:
         """Start ``work`` without waiting for it; the only form allowed on the store's own thread."""
         return self._submitted(work, read, tell)
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other process is in such a block of the same file. Raises StoreUnavailable after ``busy_s``."""
+        lock = FileLock(self.path.with_name(self.path.name + ".alone"))
+        try:
+            with lock.held(self._busy_s):
+                yield
+        finally:
+            lock.close()
+
     def close(self) -> None:
         """Finish the work in hand, checkpoint and close."""
-        if self._closed:
+        if not self._thread.close():
             return
-        self._closed = True
-        self._jobs.put(None)
-        self._thread.join()
         with contextlib.suppress(StoreUnavailable), self._translated(), self._lock.held(self._busy_s):
             try:
                 self._checkpoint()
@@ -152,29 +166,8 @@ class SqliteStore:
 
     # The thread
 
-    def _submit(self, job: Callable[[], None]) -> None:
-        if self._closed:
-            raise StoreUnavailable("the database is closed: the server is shutting down")
-        self._jobs.put(job)
-
     def _submitted(self, work: Work[T], read: bool, tell: bool) -> Future[T]:
-        done: Future[T] = Future()
-        self._submit(lambda: _settle(done, lambda: self._transacted(work, read, tell)))
-        return done
-
-    def _work(self) -> None:
-        poll_at = time.monotonic() + self._poll_s
-        while True:
-            try:
-                job = self._jobs.get(timeout=max(0.0, poll_at - time.monotonic()))
-                if job is None:
-                    return
-                job()
-            except queue.Empty:
-                pass
-            if time.monotonic() >= poll_at:
-                poll_at = time.monotonic() + self._poll_s
-                self._poll()
+        return self._thread.submit(lambda: self._transacted(work, read, tell))
 
     def _transacted(self, work: Work[T], read: bool, tell: bool) -> T:
         with self._translated():
@@ -258,15 +251,3 @@ class SqliteStore:
             raise StoreUnavailable(f"the database {self.path.name} failed: {error.orig}") from error
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"the database {self.path.name} failed: {error}") from error
-
-
-def _settle(done: Future[Any], work: Callable[[], Any]) -> None:
-    """The outcome of ``work`` into the future; a future that its waiter has cancelled stays cancelled."""
-    if not done.set_running_or_notify_cancel():
-        return
-    try:
-        result = work()
-    except BaseException as error:
-        done.set_exception(error)
-    else:
-        done.set_result(result)

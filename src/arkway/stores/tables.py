@@ -8,32 +8,21 @@ Rows go in and out as plain mappings of column names (`arkway.stores.schema`) to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
-from arkway.stores.schema import aliases, api_keys, endpoints, usage
-from arkway.stores.sqlite import SqliteStore
+from arkway.stores.portable import MadeInTurn, insert
+from arkway.stores.recorded import Recorded, Transactions
+from arkway.stores.schema import aliases, api_keys, endpoints
 
 Row = Mapping[str, Any]
-Grouping = Literal["day", "key", "endpoint", "model"]
 
 _PUBLIC_KEY_COLUMNS = [column for column in api_keys.c if column.name != "digest"]
-_GROUPS: dict[str, sa.ColumnElement[Any]] = {
-    "day": sa.func.date(usage.c.opened_ms / 1000, "unixepoch"),
-    "key": usage.c.key_id,
-    "endpoint": usage.c.endpoint_id,
-    "model": usage.c.model,
-}
-_COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 
 
-class KeyTable:
+class KeyTable(Recorded):
     """API keys. Nothing here ever returns a digest."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
 
     def insert(self, row: Row, digest: bytes) -> None:
         values = {**row, "digest": digest, "endpoints": list(row["endpoints"])}
@@ -42,7 +31,7 @@ class KeyTable:
     def rows(self, account: str, project: str) -> Sequence[Row]:
         """Every key of the project, oldest first."""
         query = sa.select(*_PUBLIC_KEY_COLUMNS).where(api_keys.c.account == account, api_keys.c.project == project)
-        return _rows(self._store, query.order_by(api_keys.c.created_at, sa.text("api_keys.rowid")))
+        return _rows(self._store, query.order_by(api_keys.c.created_at, MadeInTurn(api_keys.c.id)))
 
     def revoke(self, account: str, project: str, key_id: str, now_s: int) -> bool:
         """False when the project has no such key. A second revocation keeps the time of the first."""
@@ -53,55 +42,69 @@ class KeyTable:
         )
         return _changed(self._store, change)
 
+    def update(
+        self, account: str, project: str, key_id: str, role: str, endpoints: Sequence[str], expires_at: int | None
+    ) -> bool:
+        """False when the project has no such key, or it was revoked."""
+        change = (
+            api_keys.update()
+            .where(api_keys.c.account == account, api_keys.c.project == project, api_keys.c.id == key_id)
+            .where(api_keys.c.revoked_at.is_(None))
+            .values(role=role, endpoints=list(endpoints), expires_at=expires_at)
+        )
+        return _changed(self._store, change)
 
-class EndpointTable:
+
+class EndpointTable(Recorded):
     """Endpoints. A deleted one keeps its row, so that nothing makes it again unasked."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
 
     def insert(self, rows: Sequence[Row]) -> None:
         if rows:
             values = [dict(row) for row in rows]
             self._store.run_sync(lambda connection: connection.execute(endpoints.insert(), values), tell=True)
 
-    def rows(self, account: str, project: str, *, deleted: bool = False) -> Sequence[Row]:
-        """Every endpoint of the project, oldest first; deleted ones only when asked for."""
-        query = sa.select(endpoints).where(endpoints.c.account == account, endpoints.c.project == project)
-        if not deleted:
-            query = query.where(endpoints.c.status != "deleted")
-        return _rows(self._store, query.order_by(endpoints.c.created_at, sa.text("endpoints.rowid")))
-
-    def set_status(self, account: str, project: str, endpoint_id: str, status: str) -> bool:
+    def update(self, account: str, project: str, endpoint_id: str, values: Row) -> bool:
         """False when the project has no such endpoint."""
         change = (
             endpoints.update()
             .where(endpoints.c.account == account, endpoints.c.project == project, endpoints.c.id == endpoint_id)
             .where(endpoints.c.status != "deleted")
-            .values(status=status)
+            .values(dict(values))
         )
         return _changed(self._store, change)
 
+    def rows(self, account: str, project: str, *, deleted: bool = False) -> Sequence[Row]:
+        """Every endpoint of the project, oldest first; deleted ones only when asked for."""
+        query = sa.select(endpoints).where(endpoints.c.account == account, endpoints.c.project == project)
+        if not deleted:
+            query = query.where(endpoints.c.status != "deleted")
+        return _rows(self._store, query.order_by(endpoints.c.created_at, MadeInTurn(endpoints.c.id)))
 
-class AliasTable:
+
+class AliasTable(Recorded):
     """Other names for models. A removed one keeps its row, so that nothing makes it again unasked."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
 
     def add(self, rows: Sequence[Row]) -> Sequence[str]:
         """The names that never had a row get one; which they are."""
         if not rows:
             return ()
-        statement = insert(aliases).on_conflict_do_nothing().returning(aliases.c.name)
         values = [dict(row) for row in rows]
-        return self._store.run_sync(lambda connection: list(connection.execute(statement, values).scalars()), tell=True)
+
+        def work(connection: sa.Connection) -> list[str]:
+            statement = insert(connection, aliases).on_conflict_do_nothing().returning(aliases.c.name)
+            return list(connection.execute(statement, values).scalars())
+
+        return self._store.run_sync(work, tell=True)
 
     def put(self, row: Row) -> None:
         """One name, in the place of whatever it stood for."""
-        statement = insert(aliases).values({**row, "removed_at": None})
-        replaced = statement.on_conflict_do_update(index_elements=["name"], set_=dict(statement.excluded))
-        self._store.run_sync(lambda connection: connection.execute(replaced), tell=True)
+
+        def work(connection: sa.Connection) -> None:
+            statement = insert(connection, aliases).values({**row, "removed_at": None})
+            new = {column.name: statement.excluded[column.name] for column in aliases.c}
+            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=new))
+
+        self._store.run_sync(work, tell=True)
 
     def rows(self) -> Sequence[Row]:
         """Every alias that was not removed, by name."""
@@ -114,40 +117,7 @@ class AliasTable:
         return _changed(self._store, change.values(removed_at=now_s))
 
 
-class UsageTable:
-    """One row for each settled attempt."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
-
-    def insert(self, rows: Sequence[Row]) -> None:
-        """Idempotent: an attempt that is there already keeps its first row."""
-        values = [dict(row) for row in rows]
-        statement = insert(usage).on_conflict_do_nothing()
-        self._store.run_sync(lambda connection: connection.execute(statement, values))
-
-    def rows(self, account: str, project: str, since_ms: int, until_ms: int, limit: int) -> Sequence[Row]:
-        """The newest ``limit`` attempts opened in the half-open range of time, newest first."""
-        query = sa.select(usage).where(*_within(account, project, since_ms, until_ms))
-        return _rows(self._store, query.order_by(usage.c.opened_ms.desc(), usage.c.attempt_id.desc()).limit(limit))
-
-    def totals(self, account: str, project: str, since_ms: int, until_ms: int, by: Grouping) -> Sequence[Row]:
-        """Sums for each ``by`` (days are UTC, ``YYYY-MM-DD``): ``group``, ``calls`` and the token counts."""
-        group = _GROUPS[by].label("group")
-        sums = [sa.func.sum(usage.c[name]).label(name) for name in _COUNTS]
-        query = sa.select(group, sa.func.count().label("calls"), *sums)
-        return _rows(
-            self._store, query.where(*_within(account, project, since_ms, until_ms)).group_by(group).order_by(group)
-        )
-
-
-def _within(account: str, project: str, since_ms: int, until_ms: int) -> tuple[sa.ColumnElement[bool], ...]:
-    columns = usage.c
-    mine = (columns.account == account, columns.project == project)
-    return (*mine, columns.opened_ms >= since_ms, columns.opened_ms < until_ms)
-
-
-def _rows(store: SqliteStore, query: sa.Select[Any]) -> Sequence[Row]:
+def _rows(store: Transactions, query: sa.Select[Any]) -> Sequence[Row]:
     return store.run_sync(lambda connection: plain_rows(connection, query), read=True)
 
 
@@ -158,5 +128,5 @@ def plain_rows(connection: sa.Connection, query: sa.Select[Any]) -> list[dict[st
     return [dict(zip(names, row, strict=True)) for row in result]
 
 
-def _changed(store: SqliteStore, change: sa.Update) -> bool:
+def _changed(store: Transactions, change: sa.Update) -> bool:
     return store.run_sync(lambda connection: connection.execute(change).rowcount > 0, tell=True)

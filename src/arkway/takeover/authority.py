@@ -1,8 +1,9 @@
-"""A certificate authority for one data directory, and the server certificate it issues.
+"""Certificate authorities of one data directory, each with the server certificate it issues.
 
-Everything lies in ``<home>/tls``: ``ca.pem`` is what clients are told to trust, ``ca.key`` makes certificates and is
-needed by nobody else, ``server.pem`` (with the authority's certificate after it) and ``server.key`` are what the server
-shows. Keys are of the curve P-256 and only their owner can read them.
+One lies in ``<home>/tls``, for the server's own HTTPS, and one in ``<home>/takeover``, for hosts of the vendor's alone.
+In either, ``ca.pem`` is what clients are told to trust, ``ca.key`` makes certificates and is needed by nobody else,
+``server.pem`` (with the authority's certificate after it) and ``server.key`` are what is shown to clients. Keys are of
+the curve P-256 and only their owner can read them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from arkway.core.errors import Misconfigured
 from arkway.files import replace
-from arkway.takeover.names import DEFAULT_HOSTS, Name, constraints, names_of, permits, text_of
+from arkway.takeover.hosts import VENDOR_HOSTS
+from arkway.takeover.names import DEFAULT_HOSTS, Name, constraints, names_of, only, permits, text_of
 
 CA_DAYS = 3650
 SERVER_DAYS = 820
@@ -45,12 +47,13 @@ PUBLIC = 0o644
 
 
 class Files(msgspec.Struct, frozen=True):
-    """Where everything lies."""
+    """Where everything lies; ``remake`` is the command that makes it anew."""
 
     ca: Path
     ca_key: Path
     server: Path
     server_key: Path
+    remake: str = "arkway tls init --force"
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -95,9 +98,16 @@ class _Authority:
 
 
 def files(home: Path) -> Files:
-    """The files of this data directory, whether they are there or not."""
+    """The files of the server's own HTTPS, whether they are there or not."""
     folder = home / "tls"
     return Files(folder / "ca.pem", folder / "ca.key", folder / "server.pem", folder / "server.key")
+
+
+def takeover_files(home: Path) -> Files:
+    """The files of the takeover, whether they are there or not."""
+    folder = home / "takeover"
+    remake = "arkway takeover start --new-ca"
+    return Files(folder / "ca.pem", folder / "ca.key", folder / "server.pem", folder / "server.key", remake)
 
 
 def initialise(home: Path, hosts: Iterable[str], now_s: int, *, force: bool = False) -> Initialised:
@@ -106,13 +116,28 @@ def initialise(home: Path, hosts: Iterable[str], now_s: int, *, force: bool = Fa
     An authority that is there is kept, and so are the names its certificate has; ``force`` starts anew. Raises
     Misconfigured.
     """
-    place, now = files(home), datetime.fromtimestamp(now_s, UTC)
     asked = names_of([*DEFAULT_HOSTS, *hosts])
+    return _initialise(files(home), asked, constraints(asked), now_s, force)
+
+
+def initialise_takeover(home: Path, hosts: Iterable[str], now_s: int, *, force: bool = False) -> Initialised:
+    """As `initialise`, for the takeover: this authority can vouch for ``hosts`` (and names below them) alone.
+
+    Raises Misconfigured, also where the authority that is there was not made for all of them.
+    """
+    asked = names_of(hosts)
+    return _initialise(takeover_files(home), asked, only(asked), now_s, force)
+
+
+def _initialise(
+    place: Files, asked: Sequence[Name], limits: x509.NameConstraints, now_s: int, force: bool
+) -> Initialised:
+    now = datetime.fromtimestamp(now_s, UTC)
     with _alone(place.ca.parent):
         authority = None if force else _load_authority(place)
         made_ca = authority is None
         if authority is None:
-            authority = _make_authority(place, asked, now)
+            authority = _make_authority(place, limits, now)
         made_server = _ensure_server(place, authority, asked, now, anew=made_ca)
         return Initialised(describe(place.ca), describe(place.server), made_ca, made_server)
 
@@ -149,9 +174,9 @@ def _ensure_server(
     place: Files, authority: _Authority, asked: Sequence[Name], now: datetime, *, anew: bool = False
 ) -> bool:
     """A server certificate that has the names asked for beside those it had; whether one was issued."""
-    held = None if anew or not place.server.exists() else _certificate(place.server)
+    held = None if anew or not place.server.exists() else _certificate(place.server, place)
     names = tuple(dict.fromkeys([*(_names(held) if held else ()), *asked]))
-    key = None if anew or not place.server_key.exists() else _private_key(place.server_key)
+    key = None if anew or not place.server_key.exists() else _private_key(place.server_key, place)
     belongs = held is not None and key is not None and held.public_key() == key.public_key()
     if belongs and authority.vouches_for(held, names, now):
         return False
@@ -170,11 +195,11 @@ def _check_names(place: Files, authority: _Authority, names: Sequence[Name]) -> 
     limits = _limits(authority.certificate)
     beyond = [text_of(name) for name in names if limits is not None and not permits(limits, name)]
     if beyond:
-        hosts = [text_of(name) for name in names if text_of(name) not in DEFAULT_HOSTS]
+        known = {*DEFAULT_HOSTS, *VENDOR_HOSTS} if place.remake.startswith("arkway takeover") else {*DEFAULT_HOSTS}
+        hosts = [f" --host {text_of(name)}" for name in names if text_of(name) not in known]
         raise Misconfigured(
             f"the certificate authority {place.ca} was not made for {', '.join(beyond)} and cannot vouch for it; "
-            f"`arkway tls init --force --host {' --host '.join(hosts)}` makes a new one, "
-            "which every client has to be told to trust anew"
+            f"`{place.remake}{''.join(hosts)}` makes a new one, which every client has to be told to trust anew"
         )
 
 
@@ -182,11 +207,11 @@ def _check_age(place: Files, authority: _Authority, now: datetime) -> None:
     if not authority.lasts(now, RENEW_DAYS):
         raise Misconfigured(
             f"the certificate authority {place.ca} ends on {authority.certificate.not_valid_after_utc:%Y-%m-%d}; "
-            "`arkway tls init --force` makes a new one, which every client has to be told to trust anew"
+            f"`{place.remake}` makes a new one, which every client has to be told to trust anew"
         )
 
 
-def _make_authority(place: Files, names: Sequence[Name], now: datetime) -> _Authority:
+def _make_authority(place: Files, limits: x509.NameConstraints, now: datetime) -> _Authority:
     """The key first: a certificate without its key could be trusted by somebody already."""
     key = ec.generate_private_key(ec.SECP256R1())
     # A number in the name keeps two authorities apart in a client's trust store.
@@ -195,7 +220,7 @@ def _make_authority(place: Files, names: Sequence[Name], now: datetime) -> _Auth
         _certificate_builder(subject, subject, key.public_key(), now, now + timedelta(days=CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(sign_certificates=True), critical=True)
-        .add_extension(constraints(names), critical=True)
+        .add_extension(limits, critical=True)
         .sign(key, hashes.SHA256())
     )
     _write(place.ca_key, _key_pem(key), PRIVATE)
@@ -276,41 +301,42 @@ def _load_authority(place: Files) -> _Authority | None:
         return None
     for path in (place.ca, place.ca_key):
         if not path.exists():
-            raise _broken(path, "is missing")
-    certificate, key = _certificate(place.ca), _private_key(place.ca_key)
+            raise _broken(place, path, "is missing")
+    certificate, key = _certificate(place.ca, place), _private_key(place.ca_key, place)
     if certificate.public_key() != key.public_key():
-        raise _broken(place.ca_key, f"is not the key of {place.ca}")
+        raise _broken(place, place.ca_key, f"is not the key of {place.ca}")
     return _Authority(certificate, key)
 
 
-def _broken(path: Path, what: str) -> Misconfigured:
+def _broken(place: Files | None, path: Path, what: str) -> Misconfigured:
+    remake = place.remake if place else "arkway tls init --force"
     return Misconfigured(
         f"{path} {what}; restore it from a backup, or make a new certificate authority, "
-        "which every client has to be told to trust anew: arkway tls init --force"
+        f"which every client has to be told to trust anew: {remake}"
     )
 
 
-def _certificate(path: Path) -> x509.Certificate:
+def _certificate(path: Path, place: Files | None = None) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except OSError as error:
         raise Misconfigured(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
-        raise _broken(path, "holds no certificate") from None
+        raise _broken(place, path, "holds no certificate") from None
 
 
-def _private_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def _private_key(path: Path, place: Files) -> ec.EllipticCurvePrivateKey:
     try:
         mode = path.stat().st_mode
         key = load_pem_private_key(path.read_bytes(), None)
     except OSError as error:
         raise Misconfigured(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, TypeError):
-        raise _broken(path, "holds no private key") from None
+        raise _broken(place, path, "holds no private key") from None
     if stat.S_IMODE(mode) & 0o077:
         raise Misconfigured(f"other users can read {path}, which is a private key; run: chmod 600 {path}")
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise _broken(path, "holds a key of another kind than those made here")
+        raise _broken(place, path, "holds a key of another kind than those made here")
     return key
 
 

@@ -77,6 +77,22 @@ def constraints(names: Sequence[Name]) -> x509.NameConstraints:
     )
 
 
+def only(names: Sequence[Name]) -> x509.NameConstraints:
+    """What an authority made for these names and nothing else may vouch for; addresses not named are forbidden.
+
+    A permitted host name covers the names below it too: there is no way to say otherwise (RFC 5280 §4.2.1.10).
+    """
+    addresses = [ip_network(name.value) for name in names if isinstance(name, x509.IPAddress)]
+    nowhere = [] if addresses else [x509.IPAddress(ip_network(all_)) for all_ in ("0.0.0.0/0", "::/0")]
+    return x509.NameConstraints(
+        permitted_subtrees=[
+            *(name for name in names if isinstance(name, x509.DNSName)),
+            *map(x509.IPAddress, addresses),
+        ],
+        excluded_subtrees=nowhere or None,
+    )
+
+
 def permits(limits: x509.NameConstraints, name: Name) -> bool:
     """Whether an authority with these limits may vouch for the name."""
     permitted = limits.permitted_subtrees or []

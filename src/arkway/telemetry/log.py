@@ -93,8 +93,19 @@ def to_stream(level: str, stream: TextIO = sys.stderr) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
     handler.addFilter(_worth_telling)
+    logging.basicConfig(handlers=[handler], force=True)
+    set_level(level)
+
+
+def level_of(log_level: str, *, access_log: bool) -> str:
+    """The access log is on the level info."""
+    return "info" if access_log and log_level != "debug" else log_level
+
+
+def set_level(level: str) -> None:
+    """From which level on lines are written, as in `to_stream`."""
     ours = logging.getLevelNamesMapping()[level.upper()]
-    logging.basicConfig(level=max(ours, logging.WARNING), handlers=[handler], force=True)
+    logging.getLogger().setLevel(max(ours, logging.WARNING))
     logging.getLogger(OURS).setLevel(ours)
 
 

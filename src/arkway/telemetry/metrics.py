@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from arkway.core.limit import Rule
 from arkway.ports import CallRecord
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -49,6 +50,9 @@ class Metrics:
             "adjusted_fields", "Fields of requests that had no or not their full effect", ("dialect", "field", "effect")
         )
         self._adjusted_names: set[str] = set()
+        self._limited = cache(
+            self._counter("limited", "Calls over a limit, refused or (shadow) not", ("scope", "kind", "shadow")).labels
+        )
         self._inflight = cache(Gauge("arkway_inflight", "Calls being served", where, registry=self._registry).labels)
         self._registry.register(_Readings(gauges))
 
@@ -65,6 +69,10 @@ class Metrics:
         for name, effect in record.adjusted:
             self._adjusted.labels(record.dialect, self._bounded(name), effect).inc()
         self._count_tokens(record)
+
+    def limited(self, rule: Rule) -> None:
+        """One call was over this limit."""
+        self._limited(rule.scope, rule.kind, "yes" if rule.shadow else "no").inc()
 
     def render(self) -> bytes:
         """The exposition text."""

@@ -16,7 +16,7 @@ def test_leaves_are_all_that_can_be_raised() -> None:
     leaves = e.leaves()
     drawn = [kind for kind in vars(e).values() if isinstance(kind, type)]
     inner = {parent for kind in drawn for parent in kind.__bases__}
-    assert sorted(leaves, key=str) == sorted({*drawn} - inner | {e.BadRequest}, key=str)
+    assert sorted(leaves, key=str) == sorted({*drawn} - inner | {e.BadRequest, e.RateLimited}, key=str)
     assert not {e.ArkwayError, e.CallerError, e.Refused, e.PlatformError} & set(leaves)
 
 

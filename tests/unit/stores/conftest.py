@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from arkway.core.chat import Usage
 from arkway.ports import Attempt, Settlement
-from arkway.stores.sqlite import SqliteStore
 
 MakeAttempt = Callable[..., Attempt]
 MakeSettlement = Callable[..., Settlement]
@@ -39,9 +37,3 @@ def make_settlement() -> MakeSettlement:
         return Settlement("done", Usage(prompt, completion), 1_750_000_000_500, 20, 500, error)
 
     return make
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    with SqliteStore(tmp_path / "arkway.db", poll_s=0.05) as opened:
-        yield opened

@@ -26,6 +26,7 @@ from arkway.stores.directory import CachedDirectory
 from arkway.stores.home import pepper
 from arkway.stores.keyring import KeyRing
 from arkway.stores.sqlite import SqliteStore
+from arkway.stores.store import Store
 
 NOW_S = 1_750_000_000
 
@@ -36,12 +37,12 @@ def ring(tmp_path: Path) -> KeyRing:
 
 
 @pytest.fixture
-def pairs(store: SqliteStore, ring: KeyRing) -> AccessKeys:
+def pairs(store: Store, ring: KeyRing) -> AccessKeys:
     return AccessKeys(AccessKeyTable(store, ring))
 
 
 @pytest.fixture
-def directory(tmp_path: Path, store: SqliteStore, ring: KeyRing) -> CachedDirectory:
+def directory(tmp_path: Path, store: Store, ring: KeyRing) -> CachedDirectory:
     return CachedDirectory(store, pepper(tmp_path), ring, used_every_polls=1)
 
 
@@ -50,7 +51,7 @@ def secret_in(directory: CachedDirectory, made: NewAccessKey) -> str:
     return key.secret.decode() if key is not None else ""
 
 
-def ciphertexts(store: SqliteStore) -> dict[str, bytes]:
+def ciphertexts(store: Store) -> dict[str, bytes]:
     rows = store.run_sync(lambda c: c.execute(schema.access_keys.select()).all(), read=True)
     return {row.id: row.secret for row in rows}
 
@@ -68,7 +69,7 @@ def test_a_new_pair_is_known_at_once_and_a_revoked_one_is_not(directory: CachedD
     assert key is not None
     assert re.fullmatch(r"AKLT[A-Za-z0-9]{43}", made.info.id)
     assert (key.secret.decode(), key.session_token) == (made.secret, "")
-    assert key.caller == Caller("default", "default", made.info.id, ("ep-1", "ep-2"))
+    assert key.caller == Caller("default", "default", made.info.id, ("ep-1", "ep-2"), "owner")
     pairs.revoke(made.info.id, NOW_S)
     assert directory.access_key(made.info.id, NOW_S) is None
 
@@ -102,7 +103,7 @@ def test_unusable_names_and_times_are_refused(pairs: AccessKeys, name: str) -> N
 
 
 def test_pairs_are_listed_oldest_first_without_anything_secret(pairs: AccessKeys) -> None:
-    made = [pairs.create(f"key {number}", NOW_S, expires_at=NOW_S + 10) for number in range(3)]
+    made = [pairs.create(f"key {number}", NOW_S + number, expires_at=NOW_S + 10) for number in range(3)]
     assert list(pairs.list()) == [each.info for each in made]
     assert [pair.status(NOW_S + 10) for pair in pairs.list()] == ["expired"] * 3
     pairs.revoke(made[0].info.id, NOW_S + 1)
@@ -112,7 +113,7 @@ def test_pairs_are_listed_oldest_first_without_anything_secret(pairs: AccessKeys
     assert not any(each.secret in shown for each in made)
 
 
-def test_nothing_of_another_tenant_is_seen_or_changed(store: SqliteStore, ring: KeyRing, pairs: AccessKeys) -> None:
+def test_nothing_of_another_tenant_is_seen_or_changed(store: Store, ring: KeyRing, pairs: AccessKeys) -> None:
     account = {"id": "other", "name": "other", "created_at": 1}
     store.run_sync(lambda c: c.execute(schema.accounts.insert().values(account)))
     project = {"account": "other", "id": "default", "name": "p", "created_at": 1}
@@ -126,7 +127,7 @@ def test_nothing_of_another_tenant_is_seen_or_changed(store: SqliteStore, ring: 
 
 
 def test_no_secret_is_in_any_file_nor_shown_by_what_holds_it(
-    tmp_path: Path, directory: CachedDirectory, pairs: AccessKeys, store: SqliteStore
+    tmp_path: Path, directory: CachedDirectory, pairs: AccessKeys, store: Store
 ) -> None:
     made = [pairs.create(f"k{number}", NOW_S, expires_at=NOW_S + 9, temporary=True) for number in range(5)]
     store.checkpoint_sync()
@@ -151,7 +152,7 @@ def test_a_use_is_written_in_the_background(directory: CachedDirectory, pairs: A
 
 
 def test_ciphertexts_that_change_places_are_skipped_and_named(
-    directory: CachedDirectory, pairs: AccessKeys, store: SqliteStore, caplog: pytest.LogCaptureFixture
+    directory: CachedDirectory, pairs: AccessKeys, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, two, three = (pairs.create(name, NOW_S) for name in ("one", "two", "three"))
     moved = ciphertexts(store)[two.info.id]
@@ -196,7 +197,7 @@ def test_a_revocation_by_another_process_is_effective_within_two_seconds(tmp_pat
 # The wrong ring
 
 
-def test_a_ring_that_knows_no_key_in_use_is_refused(tmp_path: Path, store: SqliteStore, pairs: AccessKeys) -> None:
+def test_a_ring_that_knows_no_key_in_use_is_refused(tmp_path: Path, store: Store, pairs: AccessKeys) -> None:
     made = pairs.create("one", NOW_S)
     wrong = AccessKeyTable(store, KeyRing(tmp_path / "elsewhere", [b"w" * 32]))
     with pytest.raises(Misconfigured, match=r"no access key can be used.*restore the file from a backup"):
@@ -234,7 +235,7 @@ def test_a_pair_that_is_revoked_while_its_body_comes_in_is_refused(
         late.caller()
 
 
-def test_expired_pairs_do_not_hold_a_wrong_ring_up(tmp_path: Path, store: SqliteStore, pairs: AccessKeys) -> None:
+def test_expired_pairs_do_not_hold_a_wrong_ring_up(tmp_path: Path, store: Store, pairs: AccessKeys) -> None:
     pairs.create("one", NOW_S, expires_at=NOW_S + 1)
     wrong = AccessKeyTable(store, KeyRing(tmp_path / "elsewhere", [b"w" * 32]))
     wrong.check_ring(NOW_S + 1)
@@ -246,12 +247,11 @@ def test_expired_pairs_do_not_hold_a_wrong_ring_up(tmp_path: Path, store: Sqlite
 
 
 def test_a_rotation_changes_every_row_and_a_running_server_follows(
-    tmp_path: Path, directory: CachedDirectory, pairs: AccessKeys, store: SqliteStore
+    tmp_path: Path, directory: CachedDirectory, pairs: AccessKeys, store: Store, another: Store
 ) -> None:
     made = [pairs.create(str(number), NOW_S, expires_at=NOW_S + 9, temporary=True) for number in range(450)]
     before, progress = ciphertexts(store), list[tuple[int, int]]()
-    with SqliteStore(store.path) as other:
-        done = rotate(other, KeyRing(tmp_path), drop_old=True, progress=lambda *step: progress.append(step))
+    done = rotate(another, KeyRing(tmp_path), drop_old=True, progress=lambda *step: progress.append(step))
     assert (done.new_key, done.rows, len(done.dropped), done.unreadable) == (True, 450, 1, ())
     assert progress == [(200, 450), (400, 450), (450, 450)]
     after = ciphertexts(store)
@@ -262,7 +262,7 @@ def test_a_rotation_changes_every_row_and_a_running_server_follows(
     assert set(orjson.loads((tmp_path / "keyring").read_bytes())["keys"]) == {done.current}
 
 
-def test_without_dropping_the_old_keys_stay(tmp_path: Path, pairs: AccessKeys, store: SqliteStore) -> None:
+def test_without_dropping_the_old_keys_stay(tmp_path: Path, pairs: AccessKeys, store: Store) -> None:
     pairs.create("one", NOW_S)
     ring = KeyRing(tmp_path)
     kids = {ring.current, rotate(store, ring, drop_old=False).current, rotate(store, ring, drop_old=False).current}
@@ -270,7 +270,7 @@ def test_without_dropping_the_old_keys_stay(tmp_path: Path, pairs: AccessKeys, s
     assert set(orjson.loads(ring.path.read_bytes())["keys"]) == kids
 
 
-def test_a_given_key_takes_over_and_no_other_is_made(tmp_path: Path, pairs: AccessKeys, store: SqliteStore) -> None:
+def test_a_given_key_takes_over_and_no_other_is_made(tmp_path: Path, pairs: AccessKeys, store: Store) -> None:
     made = pairs.create("one", NOW_S)
     given = KeyRing(tmp_path, [b"g" * 32])
     done = rotate(store, given, drop_old=True)
@@ -280,7 +280,7 @@ def test_a_given_key_takes_over_and_no_other_is_made(tmp_path: Path, pairs: Acce
     assert secret_in(reopened, made) == made.secret
 
 
-def test_a_key_that_a_damaged_row_needs_is_kept(tmp_path: Path, pairs: AccessKeys, store: SqliteStore) -> None:
+def test_a_key_that_a_damaged_row_needs_is_kept(tmp_path: Path, pairs: AccessKeys, store: Store) -> None:
     made, damaged = pairs.create("one", NOW_S), pairs.create("two", NOW_S)
     cut = ciphertexts(store)[damaged.info.id][:-1]
     change = schema.access_keys.update().where(schema.access_keys.c.id == damaged.info.id).values(secret=cut)

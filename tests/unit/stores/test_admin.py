@@ -14,25 +14,26 @@ from arkway.core.errors import EndpointNotFound, InvalidField
 from arkway.ports import Attempt, Settlement
 from arkway.stores import schema
 from arkway.stores.drain import usage_row
-from arkway.stores.sqlite import SqliteStore
-from arkway.stores.tables import EndpointTable, KeyTable, UsageTable
+from arkway.stores.store import Store
+from arkway.stores.tables import EndpointTable, KeyTable
+from arkway.stores.usage import UsageTable
 
 NOW_S = 1_750_000_000
 DAY_MS = 86_400_000
 
 
 @pytest.fixture
-def keys(store: SqliteStore) -> Keys:
+def keys(store: Store) -> Keys:
     return Keys(KeyTable(store), lambda secret: secret.encode()[:32])
 
 
 @pytest.fixture
-def endpoints(store: SqliteStore) -> Endpoints:
+def endpoints(store: Store) -> Endpoints:
     return Endpoints(EndpointTable(store))
 
 
 @pytest.fixture
-def other_tenant(store: SqliteStore) -> tuple[str, str]:
+def other_tenant(store: Store) -> tuple[str, str]:
     account = {"id": "other", "name": "other", "created_at": 1}
     store.run_sync(lambda connection: connection.execute(schema.accounts.insert().values(account)))
     project = {"account": "other", "id": "default", "name": "p", "created_at": 1}
@@ -47,7 +48,7 @@ def test_a_secret_has_256_random_bits() -> None:
 
 
 def test_keys_are_listed_oldest_first_without_anything_secret(keys: Keys) -> None:
-    made = [keys.create(f"key {number}", NOW_S, expires_at=NOW_S + 10)[0] for number in range(3)]
+    made = [keys.create(f"key {number}", NOW_S + number, expires_at=NOW_S + 10)[0] for number in range(3)]
     assert list(keys.list()) == made
     assert [key.status(NOW_S) for key in made] == ["active"] * 3
     assert made[0].status(NOW_S + 10) == "expired"
@@ -86,24 +87,26 @@ def test_each_installed_model_gets_one_endpoint_once(endpoints: Endpoints) -> No
 
 def test_a_deleted_endpoint_does_not_come_back(endpoints: Endpoints) -> None:
     (endpoint,) = endpoints.ensure(["small"], NOW_S)
-    endpoints.delete(endpoint.id)
+    endpoints.delete(endpoint.id, NOW_S)
     assert endpoints.ensure(["small"], NOW_S) == ()
     assert endpoints.list() == ()
-    for act in (endpoints.show, endpoints.stop, endpoints.start, endpoints.delete):
+    with pytest.raises(EndpointNotFound):
+        endpoints.show(endpoint.id)
+    for act in (endpoints.stop, endpoints.start, endpoints.delete):
         with pytest.raises(EndpointNotFound):
-            act(endpoint.id)
+            act(endpoint.id, NOW_S)
 
 
 def test_endpoints_stop_and_start(endpoints: Endpoints) -> None:
     endpoint = endpoints.create("mine", "small", NOW_S, "2")
-    endpoints.stop(endpoint.id)
+    endpoints.stop(endpoint.id, NOW_S)
     assert endpoints.show(endpoint.id).status == "stopped"
-    endpoints.start(endpoint.id)
+    endpoints.start(endpoint.id, NOW_S)
     assert endpoints.show(endpoint.id) == endpoint
     assert endpoint.model_version == "2"
 
 
-def test_nothing_of_another_tenant_is_seen_or_changed(store: SqliteStore, other_tenant: tuple[str, str]) -> None:
+def test_nothing_of_another_tenant_is_seen_or_changed(store: Store, other_tenant: tuple[str, str]) -> None:
     theirs = Keys(KeyTable(store), lambda secret: secret.encode(), *other_tenant)
     their_endpoints = Endpoints(EndpointTable(store), *other_tenant)
     key, _ = theirs.create("theirs", NOW_S)
@@ -117,7 +120,7 @@ def test_nothing_of_another_tenant_is_seen_or_changed(store: SqliteStore, other_
     with pytest.raises(InvalidField, match="there is no API key"):
         mine.revoke(key.id, NOW_S)
     with pytest.raises(EndpointNotFound):
-        my_endpoints.stop(endpoint.id)
+        my_endpoints.stop(endpoint.id, NOW_S)
     assert theirs.list() == (key,)
     assert their_endpoints.list() == (endpoint,)
     assert len(UsageReports(UsageTable(store), *other_tenant).rows()) == 1
@@ -130,7 +133,7 @@ def _row(
     return usage_row(attempt, Settlement("done", Usage(10, number, 2, 1), opened_ms + 500, 20, 500))
 
 
-def test_rows_are_newest_first_within_the_time_and_the_limit(store: SqliteStore) -> None:
+def test_rows_are_newest_first_within_the_time_and_the_limit(store: Store) -> None:
     UsageTable(store).insert([_row(number, opened_ms=number * 1000) for number in range(10)])
     reports = UsageReports(UsageTable(store))
     assert [row.attempt_id for row in reports.rows(limit=3)] == ["a9", "a8", "a7"]
@@ -138,7 +141,7 @@ def test_rows_are_newest_first_within_the_time_and_the_limit(store: SqliteStore)
     assert reports.rows(4000, 5000)[0].total_tokens == 14
 
 
-def test_totals_add_up_in_every_grouping(store: SqliteStore) -> None:
+def test_totals_add_up_in_every_grouping(store: Store) -> None:
     rows = [
         _row(number, opened_ms=NOW_S * 1000 + number % 3 * DAY_MS, key=f"k{number % 2}", model=f"m{number % 5}")
         for number in range(60)

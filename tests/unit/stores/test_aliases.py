@@ -12,19 +12,19 @@ from arkway.core.errors import InvalidField
 from arkway.ports import Alias
 from arkway.stores.directory import CachedDirectory
 from arkway.stores.home import pepper
-from arkway.stores.sqlite import SqliteStore
+from arkway.stores.store import Store
 from arkway.stores.tables import AliasTable
 
 NOW_S = 1_750_000_000
 
 
 @pytest.fixture
-def aliases(store: SqliteStore) -> Aliases:
+def aliases(store: Store) -> Aliases:
     return Aliases(AliasTable(store))
 
 
 @pytest.fixture
-def directory(tmp_path: Path, store: SqliteStore) -> CachedDirectory:
+def directory(tmp_path: Path, store: Store) -> CachedDirectory:
     return CachedDirectory(store, pepper(tmp_path))
 
 

@@ -19,7 +19,8 @@ from arkway.stores.directory import CachedDirectory
 from arkway.stores.drain import usage_row
 from arkway.stores.home import database_path, pepper
 from arkway.stores.sqlite import SqliteStore
-from arkway.stores.tables import EndpointTable, UsageTable
+from arkway.stores.tables import EndpointTable
+from arkway.stores.usage import UsageTable
 
 Run = Callable[..., Result]
 

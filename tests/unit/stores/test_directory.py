@@ -13,6 +13,7 @@ from arkway.core.caller import Caller
 from arkway.stores.directory import CachedDirectory
 from arkway.stores.home import Pepper, pepper
 from arkway.stores.sqlite import SqliteStore
+from arkway.stores.store import Store
 from arkway.stores.tables import EndpointTable, KeyTable
 
 NOW_S = 1_750_000_000
@@ -24,17 +25,17 @@ def hashed(tmp_path: Path) -> Pepper:
 
 
 @pytest.fixture
-def directory(store: SqliteStore, hashed: Pepper) -> CachedDirectory:
+def directory(store: Store, hashed: Pepper) -> CachedDirectory:
     return CachedDirectory(store, hashed, used_every_polls=1)
 
 
 @pytest.fixture
-def keys(store: SqliteStore, hashed: Pepper) -> Keys:
+def keys(store: Store, hashed: Pepper) -> Keys:
     return Keys(KeyTable(store), hashed.digest)
 
 
 @pytest.fixture
-def endpoints(store: SqliteStore) -> Endpoints:
+def endpoints(store: Store) -> Endpoints:
     return Endpoints(EndpointTable(store))
 
 
@@ -82,8 +83,9 @@ def test_a_very_long_secret_costs_no_more_than_a_short_one(directory: CachedDire
     assert time.perf_counter() - began < 0.5
 
 
+@pytest.mark.sqlite
 def test_the_secret_is_nowhere_in_the_files(
-    tmp_path: Path, directory: CachedDirectory, keys: Keys, store: SqliteStore
+    tmp_path: Path, directory: CachedDirectory, keys: Keys, store: Store
 ) -> None:
     secrets = [keys.create(f"k{number}", NOW_S)[1] for number in range(5)]
     assert all(directory.caller(secret, NOW_S) for secret in secrets)
@@ -94,15 +96,15 @@ def test_the_secret_is_nowhere_in_the_files(
 
 
 def test_endpoints_are_seen_as_soon_as_they_change(directory: CachedDirectory, endpoints: Endpoints) -> None:
-    first, second = endpoints.ensure(["small", "large"], NOW_S)
+    (first,), (second,) = endpoints.ensure(["small"], NOW_S), endpoints.ensure(["large"], NOW_S + 1)
     assert directory.endpoint(first.id) == first
     assert directory.endpoints("default", "default") == (first, second)
     assert directory.endpoints("other", "default") == ()
-    endpoints.stop(first.id)
+    endpoints.stop(first.id, NOW_S)
     stopped = directory.endpoint(first.id)
     assert stopped is not None
     assert stopped.status == "stopped"
-    endpoints.delete(first.id)
+    endpoints.delete(first.id, NOW_S)
     assert directory.endpoint(first.id) is None
     assert directory.endpoint("ep-unknown") is None
 
@@ -148,8 +150,9 @@ def test_a_revocation_by_another_process_is_effective_within_two_seconds(tmp_pat
         assert directory.caller(other, NOW_S) is not None
 
 
+@pytest.mark.sqlite
 def test_known_keys_go_on_when_the_database_is_broken(
-    tmp_path: Path, directory: CachedDirectory, keys: Keys, store: SqliteStore
+    tmp_path: Path, directory: CachedDirectory, keys: Keys, store: Store
 ) -> None:
     _, secret = keys.create("one", NOW_S)
     store.run_sync(lambda connection: connection.exec_driver_sql("DROP TABLE endpoints"))
@@ -158,7 +161,7 @@ def test_known_keys_go_on_when_the_database_is_broken(
             sys.executable,
             "-c",
             "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('CREATE TABLE x (y)')",
-            store.path,
+            tmp_path / "arkway.db",
         ],
         check=True,
     )

@@ -232,6 +232,7 @@ VENDOR = {
     1709816: ("ServiceConnectionRefused", 503),
     1709818: ("UnauthorizedUserForEndpoint", 401),
     1709820: ("EndpointAccountRpmRateLimitExceeded", 429),
+    1709821: ("EndpointAccountTpmRateLimitExceeded", 429),
     1709822: ("ServiceResourceWaitQueueFull", 412),
     1709828: ("APINotSupport", 405),
     1709829: ("ModelNotSupportEmbeddings", 405),

@@ -255,6 +255,12 @@ class UseEmbedder:
         if link.ready_at_s and lived_s >= SETTLED_S and not self._closed:
             self._begin()
 
+    def adjust(self, *, idle_stop_s: float) -> None:
+        """When it is idle for this long the child is stopped; an idle time under way begins anew."""
+        self._idle_stop_s = idle_stop_s
+        if self._idle_timer is not None:
+            self._rest()
+
     def _fail(self, lost: tuple[_Pending, ...], kind: type[ArkwayError], message: str) -> None:
         for pending in lost:
             if not pending.result.done():

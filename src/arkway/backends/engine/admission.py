@@ -36,6 +36,10 @@ class Line:
         self._waiting: OrderedDict[Key, deque[object]] = OrderedDict()
         self._preparing = 0
 
+    def limit_to(self, limit: int) -> None:
+        """Who waits already goes on waiting."""
+        self._limit = limit
+
     @property
     def waiting(self) -> int:
         """Requests that hold no slot: in the line, or being prepared for it."""
@@ -110,6 +114,11 @@ class Gate:
 
     def __init__(self, slots: int, limit: int, wait_limit_s: float) -> None:
         self.line = Line(slots, limit)
+        self._wait_limit_s = wait_limit_s
+
+    def adjust(self, limit: int, wait_limit_s: float) -> None:
+        """For those who come from now on."""
+        self.line.limit_to(limit)
         self._wait_limit_s = wait_limit_s
 
     @contextmanager

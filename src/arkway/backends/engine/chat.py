@@ -64,6 +64,11 @@ class Engine:
         self._promises = Promises()
         self._preparations = asyncio.Semaphore(settings.slots)
 
+    def adjust(self, queue_limit: int, queue_wait_s: float) -> None:
+        """How many calls may wait, and for how long, from now on."""
+        self.gate.adjust(queue_limit, queue_wait_s)
+        self._queue_wait_s = queue_wait_s
+
     @contextlib.contextmanager
     def use(self) -> Iterator[None]:
         """Around every use: an engine with users is not stopped for idleness."""

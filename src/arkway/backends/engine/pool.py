@@ -93,6 +93,14 @@ class EnginePool:
         if name not in self._engines:
             self._engines = {**self._engines, name: self._engine(model)}
 
+    def adjust(self, *, queue_limit: int, queue_wait_s: float, idle_stop_s: float) -> None:
+        """How many calls may wait, for how long, and when an idle engine stops, from now on; no engine is restarted."""
+        self._settings = msgspec.structs.replace(
+            self._settings, queue_limit=queue_limit, queue_wait_s=queue_wait_s, idle_stop_s=idle_stop_s
+        )
+        for engine in self._engines.values():
+            engine.adjust(queue_limit, queue_wait_s)
+
     def status(self) -> tuple[EngineStatus, ...]:
         return tuple(_status(name, engine) for name, engine in self._engines.items())
 

@@ -29,6 +29,7 @@ CODES: dict[type[e.ArkwayError], Code] = {
     e.RequestTimeout: Code(408, "request_timeout", _BAD),
     e.Quarantined: Code(400, "request_refused", _BAD),
     e.RateLimited: Code(429, "rate_limit_exceeded", "requests"),
+    e.TokenRateLimited: Code(429, "rate_limit_exceeded", "tokens"),
     e.QuotaExhausted: Code(403, "insufficient_quota", "insufficient_quota"),
     e.Overloaded: Code(429, "server_overloaded", "server_error"),
     e.BackendUnavailable: Code(503, "model_unavailable", "server_error"),

@@ -25,6 +25,7 @@ CODES: dict[type[e.ArkwayError], Code] = {
     e.RequestTimeout: Code(408, "RequestTimeout", "BadRequest"),
     e.Quarantined: Code(400, "InvalidParameter", "BadRequest"),
     e.RateLimited: Code(429, "RateLimitExceeded.EndpointRPMExceeded", "TooManyRequests"),
+    e.TokenRateLimited: Code(429, "RateLimitExceeded.EndpointTPMExceeded", "TooManyRequests"),
     e.QuotaExhausted: Code(403, "QuotaExceeded", "Forbidden"),
     e.Overloaded: Code(429, "ServerOverloaded", "TooManyRequests"),
     e.BackendTimeout: Code(504, "APITimeoutError", "InternalServerError"),

@@ -37,6 +37,7 @@ CODES: dict[type[e.ArkwayError], Code] = {
     e.RequestTimeout: Code(408, "RequestTimeout", number=1709802),
     e.Quarantined: Code(400, _INVALID, number=1709808),
     e.RateLimited: Code(429, "EndpointAccountRpmRateLimitExceeded", number=1709820),
+    e.TokenRateLimited: Code(429, "EndpointAccountTpmRateLimitExceeded", number=1709821),
     e.QuotaExhausted: Code(403, "OperationDenied", number=1709835),
     e.Overloaded: Code(412, "ServiceResourceWaitQueueFull", number=1709822),
     e.BackendUnavailable: Code(503, "ServiceConnectionRefused", number=1709816),
@@ -51,6 +52,7 @@ _VENDOR_SENTENCES = {
     1709808: "A parameter specified in the request is not valid",
     1709810: "The specific endpoint is not exist or invalid",
     1709820: "RPM (Requests Per Minute) limit of the account is exceeded",
+    1709821: "TPM (Tokens Per Minute) limit of the account is exceeded",
 }
 
 

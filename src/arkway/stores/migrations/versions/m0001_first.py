@@ -10,6 +10,9 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+# PostgreSQL's own integers have 32 bits.
+WHOLE = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
+
 
 def upgrade() -> None:
     """Makes every table, and the account and project ``default``."""
@@ -24,7 +27,7 @@ def _tenants() -> None:
         "accounts",
         sa.Column("id", sa.String, nullable=False),
         sa.Column("name", sa.String, nullable=False),
-        sa.Column("created_at", sa.Integer, nullable=False),
+        sa.Column("created_at", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_accounts"),
     )
     projects = op.create_table(
@@ -32,7 +35,7 @@ def _tenants() -> None:
         sa.Column("account", sa.String, nullable=False),
         sa.Column("id", sa.String, nullable=False),
         sa.Column("name", sa.String, nullable=False),
-        sa.Column("created_at", sa.Integer, nullable=False),
+        sa.Column("created_at", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("account", "id", name="pk_projects"),
         sa.ForeignKeyConstraint(["account"], ["accounts.id"], name="fk_projects_account"),
     )
@@ -51,10 +54,10 @@ def _keys() -> None:
         sa.Column("digest", sa.LargeBinary, nullable=False),
         sa.Column("last4", sa.String, nullable=False),
         sa.Column("endpoints", sa.JSON, nullable=False),
-        sa.Column("created_at", sa.Integer, nullable=False),
-        sa.Column("expires_at", sa.Integer),
-        sa.Column("revoked_at", sa.Integer),
-        sa.Column("last_used_at", sa.Integer),
+        sa.Column("created_at", WHOLE, nullable=False),
+        sa.Column("expires_at", WHOLE),
+        sa.Column("revoked_at", WHOLE),
+        sa.Column("last_used_at", WHOLE),
         sa.PrimaryKeyConstraint("id", name="pk_api_keys"),
         sa.UniqueConstraint("digest", name="uq_api_keys_digest"),
         sa.ForeignKeyConstraint(
@@ -74,7 +77,7 @@ def _endpoints() -> None:
         sa.Column("model_name", sa.String, nullable=False),
         sa.Column("model_version", sa.String, nullable=False),
         sa.Column("status", sa.String, nullable=False),
-        sa.Column("created_at", sa.Integer, nullable=False),
+        sa.Column("created_at", WHOLE, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_endpoints"),
         sa.ForeignKeyConstraint(
             ["account", "project"], ["projects.account", "projects.id"], name="fk_endpoints_account_project"
@@ -90,13 +93,13 @@ def _usage() -> None:
         "usage",
         sa.Column("attempt_id", sa.String, nullable=False),
         *(sa.Column(name, sa.String, nullable=False) for name in texts),
-        sa.Column("opened_ms", sa.Integer, nullable=False),
-        sa.Column("closed_ms", sa.Integer, nullable=False),
+        sa.Column("opened_ms", WHOLE, nullable=False),
+        sa.Column("closed_ms", WHOLE, nullable=False),
         sa.Column("outcome", sa.String, nullable=False),
-        *(sa.Column(name, sa.Integer, nullable=False) for name in counts),
+        *(sa.Column(name, WHOLE, nullable=False) for name in counts),
         sa.Column("provenance", sa.String, nullable=False),
-        sa.Column("first_token_ms", sa.Integer, nullable=False),
-        sa.Column("duration_ms", sa.Integer, nullable=False),
+        sa.Column("first_token_ms", WHOLE, nullable=False),
+        sa.Column("duration_ms", WHOLE, nullable=False),
         sa.Column("error", sa.String, nullable=False),
         sa.PrimaryKeyConstraint("attempt_id", name="pk_usage"),
     )

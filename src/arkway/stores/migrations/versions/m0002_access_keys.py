@@ -8,6 +8,9 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
+# PostgreSQL's own integers have 32 bits.
+WHOLE = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
+
 
 def upgrade() -> None:
     """Makes the tables ``access_keys`` and ``aliases``."""
@@ -25,10 +28,10 @@ def _access_keys() -> None:
         sa.Column("secret", sa.LargeBinary, nullable=False),
         sa.Column("session_token", sa.LargeBinary),
         sa.Column("endpoints", sa.JSON, nullable=False),
-        sa.Column("created_at", sa.Integer, nullable=False),
-        sa.Column("expires_at", sa.Integer),
-        sa.Column("revoked_at", sa.Integer),
-        sa.Column("last_used_at", sa.Integer),
+        sa.Column("created_at", WHOLE, nullable=False),
+        sa.Column("expires_at", WHOLE),
+        sa.Column("revoked_at", WHOLE),
+        sa.Column("last_used_at", WHOLE),
         sa.PrimaryKeyConstraint("id", name="pk_access_keys"),
         sa.ForeignKeyConstraint(
             ["account", "project"], ["projects.account", "projects.id"], name="fk_access_keys_account_project"
@@ -43,7 +46,7 @@ def _aliases() -> None:
         sa.Column("name", sa.String, nullable=False),
         sa.Column("model_name", sa.String, nullable=False),
         sa.Column("model_version", sa.String, nullable=False),
-        sa.Column("created_at", sa.Integer, nullable=False),
-        sa.Column("removed_at", sa.Integer),
+        sa.Column("created_at", WHOLE, nullable=False),
+        sa.Column("removed_at", WHOLE),
         sa.PrimaryKeyConstraint("name", name="pk_aliases"),
     )

@@ -1,0 +1,43 @@
+"""What the operations act with: the admin commands, each made for one place and on somebody's behalf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from arkway.admin.access_keys import AccessKeys
+from arkway.admin.aliases import Aliases
+from arkway.admin.audit import AuditLog
+from arkway.admin.endpoints import Endpoints
+from arkway.admin.keys import Keys
+from arkway.admin.limits import Limits
+from arkway.admin.prices import Prices
+from arkway.admin.tenancy import Accounts, Projects
+from arkway.admin.usage import UsageReports
+from arkway.core.audit import Actor
+from arkway.core.model import ModelCard
+from arkway.http.admin.shapes import Model, Status
+
+FindModel = Callable[[str, str], tuple[ModelCard, str] | None]
+
+
+class Commands(msgspec.Struct, frozen=True, kw_only=True):
+    """``(account, project, actor)`` give those of one project; ``usage`` and ``audit`` take None for all of them.
+
+    ``models`` are the installed ones. None of the calls may be made on the event loop: they wait for the store.
+    """
+
+    accounts: Callable[[Actor], Accounts]
+    projects: Callable[[str, Actor], Projects]
+    keys: Callable[[str, str, Actor], Keys]
+    access_keys: Callable[[str, str, Actor], AccessKeys]
+    endpoints: Callable[[str, str, Actor], Endpoints]
+    limits: Callable[[str, str, Actor], Limits]
+    aliases: Callable[[Actor], Aliases]
+    prices: Callable[[Actor], Prices]
+    usage: Callable[[str | None, str | None], UsageReports]
+    audit: Callable[[str | None], AuditLog]
+    find_model: FindModel
+    models: Callable[[], Sequence[Model]]
+    status: Callable[[], Status]
