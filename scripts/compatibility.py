@@ -21,6 +21,9 @@ from tests.sdk.cells import CASES, folder  # noqa: E402
 DOCUMENT = ROOT / "docs" / "compatibility.md"
 SIGNS = {"passed": "yes", "failed": "NO", "skipped": "not run"}
 
+# Programs of the control plane's tests that hold the same SDK as a row that is there.
+SAME = {"go-ark": "go-ark v3", "java-control": "java-ark v3"}
+
 REQUIREMENTS = ROOT / "requirements"
 SDKS = ROOT / "tests" / "sdk"
 
@@ -73,7 +76,7 @@ def results() -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for path in sorted(folder(ROOT).glob("*.json")):
         for name, cases in json.load_object(path.read_bytes()).items():
-            row = found.setdefault(name, {})
+            row = found.setdefault(SAME.get(name, name), {})
             for case, outcome in cases.items():
                 row[case] = max(outcome, row.get(case, "passed"), key=("passed", "skipped", "failed").index)
     if not found:
