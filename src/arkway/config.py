@@ -24,6 +24,7 @@ from arkway.wire.toml import line_of
 
 ENV_PREFIX = "ARKWAY__"
 VALUE_SHOWN = 64
+WITH_PASSWORDS = ("database.url", "limits.valkey")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 # At most 30 days: longer is a slip, and infinity no time at all.
@@ -80,7 +81,7 @@ class Signing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``heartbeat_s``: a sign of life on streams that are silent this long. Deadlines of a backend's events."""
 
-    heartbeat_s: Seconds = 15.0
+    heartbeat_s: Annotated[float, Meta(ge=0.01, le=3600)] = 15.0
     first_event_s: Seconds = 180.0
     next_event_s: Seconds = 60.0
     total_s: Seconds = 1800.0
@@ -360,7 +361,8 @@ def _explained(problem: str, tree: Mapping[str, Any]) -> _Mistake:
     for name in found[1].split("."):
         value = value[name]
         kind = next(field.type for field in msgspec.structs.fields(kind) if field.name == name)
-    sentence = f"the setting `{found[1]}` has to be {_expected(kind)}, not {str(value)[:VALUE_SHOWN]!r}"
+    shown = "" if found[1] in WITH_PASSWORDS else f", not {str(value)[:VALUE_SHOWN]!r}"
+    sentence = f"the setting `{found[1]}` has to be {_expected(kind)}{shown}"
     return _Mistake(found[1], sentence)
 
 

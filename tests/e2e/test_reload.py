@@ -54,15 +54,15 @@ def test_a_mistake_is_told_and_the_old_settings_stay(home: Home) -> None:
         served.process.send_signal(signal.SIGHUP)
         until(lambda: readiness(served)["status"] == "degraded")
         (warning,) = readiness(served)["warnings"]
-        assert f"{home.path / 'arkway.toml'}, line 5: " in warning
-        assert "`stream.heartbeat`; did you mean `stream.heartbeat_s`?" in warning
+        assert warning.endswith("see the log")
         configure(home, "[server]\nlog_level = 'info'\nport = 1\n[engine]\nslots = 2\n")
         served.process.send_signal(signal.SIGHUP)
         until(lambda: readiness(served)["status"] == "ok")
     assert served.process.returncode == 0
     told = [(line["level"], line["message"]) for line in lines(served)]
     assert [level for level, _ in told] == ["error", "info", "warning"]
-    assert told[0][1] == warning
+    assert f"{home.path / 'arkway.toml'}, line 5: " in told[0][1]
+    assert "`stream.heartbeat`; did you mean `stream.heartbeat_s`?" in told[0][1]
     assert told[1][1].endswith("changed: server.log_level")
     assert told[2][1].endswith("when the server starts again: engine.slots")  # --port goes over the file
     assert not any(message == "call" for _, message in told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import time
 from collections.abc import Iterator
@@ -276,3 +277,24 @@ def test_secrets_are_shown_once_and_kept_nowhere(tmp_path: Path, log: io.StringI
         assert secret.encode() not in kept
         assert not any(secret.encode() in body for body in later)
     assert orjson.loads(later[0])["items"]
+
+
+def test_what_a_whole_account_may_use_is_its_hosts_to_say(place: Administered) -> None:
+    body = {"scope": "account", "amounts": {"rpm": 5}}
+    with place.client("owner") as client:
+        assert client.do("limits.set", body).status == 403
+        assert client.do("limits.remove", query="scope=account").status == 403
+        assert client.do("limits.set", {**body, "scope": "project"}).status == 200
+        assert client.do("limits.remove", query="scope=project").status == 200
+    with place.client("operator") as client:
+        assert client.do("limits.set", body).status == 200
+        assert client.do("limits.remove", query="scope=account").status == 200
+
+
+@pytest.mark.parametrize("key", [["abc", "x"], ["x"], [None], [1.5, "x"]])
+def test_a_forged_cursor_is_told(place: Administered, key: list[Any]) -> None:
+    cursor = base64.urlsafe_b64encode(orjson.dumps(["usage.calls", key])).decode().rstrip("=")
+    with place.client("owner") as client:
+        reply = client.do("usage.calls", query=f"cursor={cursor}")
+    assert reply.status == 400
+    assert reply.json()["error"]["field"] == "cursor"

@@ -83,7 +83,8 @@ def padded(wire: Wire, operation: str, size: int) -> bytes:
 
 
 def test_every_operation_has_its_limit() -> None:
-    assert POSTS.keys() == {(wire.name, operation) for wire, operation in OPERATIONS}
+    served = {(name, operation) for name, operation in POSTS if operation not in ("control", "admin")}
+    assert served == {(wire.name, operation) for wire, operation in OPERATIONS}
 
 
 @pytest.mark.parametrize("wire, operation", OPERATIONS, ids=str)

@@ -13,6 +13,7 @@ from arkway.core.audit import SERVER, Actor, Entry
 from arkway.core.errors import InvalidField
 from arkway.core.limit import Kind, Period, Scope
 
+AMOUNT_MIN = 0.001
 AMOUNT_MAX = 1e15
 
 What = tuple[Kind, Period]
@@ -124,8 +125,8 @@ def _what(name: str) -> What:
 
 def _check(name: str, amount: float) -> None:
     kind, _ = _what(name)
-    if not (math.isfinite(amount) and 0 < amount <= AMOUNT_MAX):
-        raise InvalidField(f"`{name}` has to be above 0, up to {AMOUNT_MAX:,.0f}", name)
+    if not (math.isfinite(amount) and AMOUNT_MIN <= amount <= AMOUNT_MAX):
+        raise InvalidField(f"`{name}` has to be from {AMOUNT_MIN:g} to {AMOUNT_MAX:,.0f}", name)
     if kind in ("concurrency", "tokens") and amount != int(amount):
         raise InvalidField(f"`{name}` has to be a whole number", name)
 

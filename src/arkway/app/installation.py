@@ -43,6 +43,8 @@ from arkway.stores.journal import Journal
 from arkway.stores.keyring import VARIABLE, open_ring
 from arkway.stores.limits import Spending
 from arkway.stores.prices import follow_prices
+from arkway.stores.retention import Retention
+from arkway.stores.rollups import Rollups
 from arkway.stores.store import Store, open_store
 from arkway.stores.tables import AliasTable, EndpointTable, KeyTable
 from arkway.stores.usage import UsageTable
@@ -117,6 +119,8 @@ class Installation:
             self._store.close()
             raise
         self._drain = Drain(self._journal, UsageTable(self._store), self._store)
+        if seat.number == 1:
+            self._keep_sums()
         self._take_in_journals(home)
         self._directory = CachedDirectory(self._store, spice, ring)
         self._book = PriceBook()
@@ -141,7 +145,12 @@ class Installation:
             self._drain.flush_sync()
         except StoreUnavailable as error:
             log.warning("quotas begin without the calls that are still in the journal: %s", error)
-        return Spending(self._store, self._cost_of, lambda: time.time_ns() // 1_000_000)
+        return Spending(self._store, self._cost_of, _now_ms)
+
+    def _keep_sums(self) -> None:
+        """Sums usage up, and deletes what is too old, on the store's own thread: by one process for all of them."""
+        Rollups(self._store, _now_ms)
+        Retention(self._store, self._settings.retention.usage_days, _now_ms, lambda: self._drain.lag == 0)
 
     def withdraw_new_key(self) -> None:
         """The new key could not be handed over: it is revoked."""
@@ -308,6 +317,10 @@ class Installation:
 
     def _warnings(self) -> tuple[str, ...]:
         return (self._store.trouble,) if self._store.trouble else ()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _engine_settings(settings: Settings, processes: int = 1) -> EngineSettings:

@@ -98,8 +98,8 @@ class Reloader:
         self._begin()
 
     def notes(self) -> tuple[str, ...]:
-        """What is wrong with the settings that were read last, for readiness."""
-        return (self._trouble,) if self._trouble else ()
+        """That the settings read last are wrong, for readiness, which anybody can see: not what is in them."""
+        return ("changed settings were not taken in, the old ones stay: see the log",) if self._trouble else ()
 
     def _begin(self) -> None:
         if self._asked and (self._task is None or self._task.done()):

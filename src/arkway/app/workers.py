@@ -126,6 +126,8 @@ class Workers:
             os.setpgid(0, 0)
             os.close(self._held)
             os.close(self._reports)
+            # Until the server listens to it; it reads its settings after that anyway.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             self._work(seat)
             status = 0

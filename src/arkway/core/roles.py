@@ -67,6 +67,7 @@ PERMISSIONS: Mapping[str, Permission] = MappingProxyType(
         "limits.read": Permission("see limits", _SEEING),
         "limits.set": Permission("set limits", _OWNING),
         "limits.remove": Permission("remove limits", _OWNING),
+        "limits.of_account": Permission("change what a whole account may use", _OPERATING),
         "projects.read": Permission("see projects", _SEEING),
         "projects.create": Permission("make projects", _OWNING),
         "projects.rename": Permission("rename projects", _OWNING),

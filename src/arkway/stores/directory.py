@@ -14,6 +14,7 @@ from arkway.core.caller import AccessKey, Caller
 from arkway.core.errors import ArkwayError
 from arkway.core.limit import Rule
 from arkway.core.model import Endpoint
+from arkway.core.roles import PERMISSIONS, reaches
 from arkway.ports import Alias
 from arkway.stores.access_keys import access_key
 from arkway.stores.home import Pepper
@@ -91,8 +92,10 @@ class CachedDirectory:
         pair = self.access_key(grant.access_key_id, now_s) if grant is not None else None
         if grant is None or pair is None:
             return None
-        self.used(pair.id, now_s)
-        return caller_of(grant)
+        caller = _held_to(pair.caller, caller_of(grant))
+        if caller is not None:
+            self.used(pair.id, now_s)
+        return caller
 
     def access_key(self, access_key_id: str, now_s: int) -> AccessKey | None:
         """The pair of this id, its secret in clear. Unknown, revoked and expired ones give the same None."""
@@ -171,6 +174,16 @@ class CachedDirectory:
             log.warning("the access key %s cannot be used: its secret does not decrypt", access_key_id)
         self._unreadable = frozenset(unreadable)
         return pairs
+
+
+def _held_to(holder: Caller, wanted: Caller) -> Caller | None:
+    """What is left of a temporary key's grant under what its access key may do today; None = nothing."""
+    if holder.role not in PERMISSIONS["models.call"].roles or not reaches(holder, wanted.account, wanted.project):
+        return None
+    if not holder.endpoints:
+        return wanted
+    left = tuple(endpoint for endpoint in wanted.endpoints if endpoint in holder.endpoints)
+    return msgspec.structs.replace(wanted, endpoints=left) if left else None
 
 
 def _key(row: sa.Row[Any], suspended: frozenset[str]) -> _Key:

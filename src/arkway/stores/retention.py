@@ -10,15 +10,15 @@ from concurrent.futures import Future
 import sqlalchemy as sa
 
 from arkway.core.errors import StoreUnavailable
-from arkway.stores.buckets import DAY_MS, RAW, start_of
+from arkway.stores.buckets import DAY_MS, start_of
 from arkway.stores.recorded import Transactions
-from arkway.stores.rollups import PRUNED, Mark, add_marks, pruned_ms, sum_up, within
+from arkway.stores.rollups import PRUNED, Mark, add_marks, pruned_ms, sum_up
 from arkway.stores.schema import projects, rollup_marks, usage
 from arkway.stores.store import Store
 
-FIRST_BATCH_ROWS = 100
-BATCH_ROWS_MAX = 5000
-BATCH_S = 0.010
+# A batch is as many of these as fit into its time: pages that have to be read from the disk first make few.
+SLICE_ROWS = 25
+BATCH_S = 0.005
 EVERY_S = 600.0
 MINUTES_AT_ONCE = 20
 
@@ -35,7 +35,6 @@ class Pruning:
     def __init__(self, before_ms: int, *, batch_s: float = BATCH_S) -> None:
         self._before_ms = start_of("minute", before_ms)
         self._batch_s = batch_s
-        self._rows = FIRST_BATCH_ROWS
         self._tenants: list[tuple[str, str]] | None = None
         self.deleted = 0
 
@@ -49,13 +48,12 @@ class Pruning:
         started_s = time.monotonic()
         if not self._sums_stand(connection, tenant):
             return True
-        query = sa.select(usage.c.attempt_id).where(*within(RAW, 0, self._before_ms, *tenant))
-        oldest = query.order_by(usage.c.opened_ms).limit(self._rows)
-        deleted = connection.execute(usage.delete().where(usage.c.attempt_id.in_(oldest))).rowcount
-        self.deleted += deleted
-        if deleted < self._rows:
+        deleted = SLICE_ROWS
+        while deleted == SLICE_ROWS and time.monotonic() - started_s < self._batch_s:
+            deleted = connection.execute(_OLDEST_GONE, {**_named(tenant), "before_ms": self._before_ms}).rowcount
+            self.deleted += deleted
+        if deleted < SLICE_ROWS:
             self._tenants.pop()
-        self._adapt(time.monotonic() - started_s)
         return bool(self._tenants)
 
     def _sums_stand(self, connection: sa.Connection, tenant: tuple[str, str]) -> bool:
@@ -73,11 +71,19 @@ class Pruning:
         add_marks(connection, [Mark(PRUNED, self._before_ms, *tenant)])
         return True
 
-    def _adapt(self, taken_s: float) -> None:
-        if taken_s > self._batch_s:
-            self._rows = max(1, self._rows // 2)
-        elif taken_s < self._batch_s / 2:
-            self._rows = min(BATCH_ROWS_MAX, self._rows + self._rows // 4 + 1)
+
+def _named(tenant: tuple[str, str]) -> dict[str, str]:
+    return {"account": tenant[0], "project": tenant[1]}
+
+
+_OLDEST = (
+    sa.select(usage.c.attempt_id)
+    .where(usage.c.account == sa.bindparam("account"), usage.c.project == sa.bindparam("project"))
+    .where(usage.c.opened_ms < sa.bindparam("before_ms"))
+    .order_by(usage.c.opened_ms)
+    .limit(SLICE_ROWS)
+)
+_OLDEST_GONE = usage.delete().where(usage.c.attempt_id.in_(_OLDEST))
 
 
 class Retention:

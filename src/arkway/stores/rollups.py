@@ -103,18 +103,22 @@ def flush(store: Transactions, *, budget_s: float = BUDGET_S) -> int:
 def roll(connection: sa.Connection, now_ms: int | None, budget_s: float) -> int:
     """Sum up spans that are behind and have ended (None: ended or not) for about ``budget_s``; how many.
 
-    0 = nothing is left to do. It begins with few spans and takes twice as many at a time while the budget lasts.
+    0 = nothing is left to do. It begins with few spans and takes twice as many at a time while that is quick; one span
+    is never cut.
     """
-    until_s = time.monotonic() + budget_s
-    done, at_once = 0, FIRST_MARKS
+    began_s = time.monotonic()
+    until_s, done = began_s + budget_s, 0
     for period in PERIODS:
+        at_once = FIRST_MARKS if period == "minute" else 1
         ended_ms = END_MS if now_ms is None else start_of(period, now_ms - GRACE_MS[period])
         while marks := _marks(connection, period, ended_ms, at_once):
             for tenant, mine in groupby(marks, key=lambda mark: (mark.account, mark.project)):
                 done += sum_up(connection, period, *tenant, [mark.start_ms for mark in mine])
-            if time.monotonic() >= until_s:
+            taken_s, began_s = time.monotonic() - began_s, time.monotonic()
+            if began_s >= until_s:
                 return done
-            at_once = min(2 * at_once, MARKS_AT_ONCE)
+            if taken_s < budget_s / 4:
+                at_once = min(2 * at_once, MARKS_AT_ONCE)
     return done
 
 

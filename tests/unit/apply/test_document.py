@@ -60,8 +60,14 @@ def said(text: str) -> list[str]:
         ("[[accounts]]\nid = '-a'\n", "line 2: `accounts.id`: has to be 1 to 64 letters"),
         ("[[accounts]]\nid = 'default'\nstatus = 'suspended'\n", "line 3: `accounts.status`: the account `default`"),
         ("[[limits]]\nscope = 'project'\nlimit = 'tokens'\namount = 1\n", "`limits.limit`: limits are rpm, tpm"),
-        ("[[limits]]\nscope = 'project'\nlimit = 'rpm'\namount = 0\n", "`limits.amount`: has to be a number above 0"),
-        ("[[limits]]\nscope = 'project'\nlimit = 'rpm'\namount = nan\n", "`limits.amount`: has to be a number above 0"),
+        (
+            "[[limits]]\nscope = 'project'\nlimit = 'rpm'\namount = 0\n",
+            "`limits.amount`: has to be a number of at least 0.001",
+        ),
+        (
+            "[[limits]]\nscope = 'project'\nlimit = 'rpm'\namount = nan\n",
+            "`limits.amount`: has to be a number of at least 0.001",
+        ),
         ("[[limits]]\nscope = 'key'\nlimit = 'rpm'\namount = 1\n", "`limits.name`: limits of keys and endpoints name"),
         ("[[limits]]\nscope = 'project'\nname = 'x'\nlimit = 'rpm'\namount = 1\n", "line 3: `limits.name`: limits of"),
         ("[[limits]]\nscope = 'project'\nlimit = 'concurrency'\namount = 1.5\n", "line 4: `limits.amount`: `concurren"),

@@ -76,7 +76,7 @@ def test_a_mistake_is_explained(tmp_path: Path, text: str, said: str) -> None:
         ("server.port", "http", "an integer from 0 to 65535, not 'http'"),
         ("server.host", "", "a string with at least one character"),
         ("server.drain_s", "0", "a number above 0, up to 2592000, not '0'"),
-        ("stream.heartbeat_s", "nan", "a number above 0"),
+        ("stream.heartbeat_s", "nan", "a number from 0.01 to 3600"),
         ("stream.total_s", "inf", "up to 2592000, not 'inf'"),
         ("stream.next_event_s", "-0.5", "a number above 0"),
         ("engine.slots", "0", "an integer from 1 to 64"),

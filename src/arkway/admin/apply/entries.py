@@ -17,7 +17,7 @@ from arkway.admin.access_keys import NAME_MAX_CHARACTERS
 from arkway.admin.aliases import NAME_MAX_CHARACTERS as ALIAS_MAX_CHARACTERS
 from arkway.admin.endpoints import check as check_endpoint
 from arkway.admin.keys import check_role
-from arkway.admin.limits import AMOUNT_MAX, WHATS
+from arkway.admin.limits import AMOUNT_MAX, AMOUNT_MIN, WHATS
 from arkway.admin.prices import MINUTE_S, PRICE_MAX
 from arkway.core.caller import Role
 from arkway.core.errors import InvalidField
@@ -52,7 +52,7 @@ LimitScope = Annotated[
     Meta(description="`key`, `access_key`, `endpoint`, `project` or `account`"),
 ]
 LimitName = Annotated[str, Meta(description=" or ".join(f"`{name}`" for name in WHATS))]
-Amount = Annotated[float, Meta(gt=0, le=AMOUNT_MAX, description="a number above 0")]
+Amount = Annotated[float, Meta(ge=AMOUNT_MIN, le=AMOUNT_MAX, description="a number of at least 0.001")]
 Money = Annotated[
     float, Meta(ge=0, le=PRICE_MAX, description=f"the price of a million tokens, from 0 to {PRICE_MAX:,.0f}")
 ]

@@ -43,7 +43,7 @@ def cut(items: Iterable[Any], order: Order, page: Page, name: str) -> Listed:
         try:
             placed = [each for each in placed if (each[0] < page.after if order.newest_first else each[0] > page.after)]
         except TypeError:
-            raise _foreign() from None
+            raise foreign() from None
     shown = placed[: page.limit]
     more = len(placed) > len(shown)
     return Listed([item for _, item in shown], _written(name, shown[-1][0]) if more else None)
@@ -57,9 +57,9 @@ def read_cursor(cursor: str, name: str) -> Key:
         raw = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
         found, key = msgspec.json.decode(raw, type=tuple[str, tuple[int | str, ...]])
     except (ValueError, binascii.Error, msgspec.MsgspecError):
-        raise _foreign() from None
+        raise foreign() from None
     if found != name or not key:
-        raise _foreign()
+        raise foreign()
     return key
 
 
@@ -67,5 +67,6 @@ def _written(name: str, key: Key) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode((name, key))).decode().rstrip("=")
 
 
-def _foreign() -> InvalidField:
+def foreign() -> InvalidField:
+    """What to raise for a cursor that this list has not given."""
     return InvalidField("the cursor is not one that this list has given; begin without one", "cursor")

@@ -13,7 +13,7 @@ from arkway.admin.audit import AuditInfo
 from arkway.admin.usage import END_OF_TIME_MS, UsageReports, UsageRow
 from arkway.http.admin.commands import Commands
 from arkway.http.admin.operations import EVERYTHING, Operation, Request
-from arkway.http.admin.paging import Order
+from arkway.http.admin.paging import Order, foreign
 from arkway.http.admin.shapes import AuditWanted, CallsWanted, Status, SumsWanted, UsageSum, sum_shown
 
 LOOKED_BACK_S = 30 * 86_400
@@ -31,7 +31,10 @@ def list_calls(commands: Commands, request: Request) -> Sequence[UsageRow]:
     since_ms, until_ms = _times(query, request.now_s)
     page = request.page
     if page.after:
-        until_ms = min(until_ms, int(page.after[0]) + 1)
+        newest_ms = page.after[0]
+        if not isinstance(newest_ms, int):
+            raise foreign()
+        until_ms = min(until_ms, newest_ms + 1)
     wanted = min(usage.ROWS_MAX, page.limit + 1 + (CALLS_AT_A_TIME if page.after else 0))
     return _reports(commands, request).rows(since_ms, until_ms, wanted, _where(query))
 

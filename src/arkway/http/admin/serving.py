@@ -9,7 +9,9 @@ from msgspec import UNSET
 
 from arkway.admin.limits import LimitInfo
 from arkway.core.errors import EndpointNotFound, InvalidField
+from arkway.core.limit import Scope
 from arkway.core.model import Endpoint, EndpointChange, Tag
+from arkway.core.roles import require
 from arkway.http.admin.commands import Commands
 from arkway.http.admin.errors import NotFound
 from arkway.http.admin.operations import Operation, Request
@@ -99,6 +101,7 @@ def set_limits(commands: Commands, request: Request) -> Sequence[LimitInfo]:
     """Raises InvalidField for a subject that the project does not have."""
     body: SetLimits = request.body
     check_subject(body.scope, body.subject)
+    _check_scope(request, body.scope)
     amounts: dict[str, float] = msgspec.to_builtins(body.amounts)
     limits = commands.limits(request.account, request.project, request.actor)
     return limits.set(body.scope, body.subject, amounts, request.now_s, shadow=body.shadow)
@@ -108,11 +111,18 @@ def remove_limits(commands: Commands, request: Request) -> Removed:
     """Raises NotFound where there is none of them."""
     query: LimitsNamed = request.query
     check_subject(query.scope, query.subject)
+    _check_scope(request, query.scope)
     limits = commands.limits(request.account, request.project, request.actor)
     try:
         return Removed(limits.remove(query.scope, query.subject, query.name))
     except InvalidField:
         raise NotFound("limit", f"{query.scope} {query.subject}".strip()) from None
+
+
+def _check_scope(request: Request, scope: Scope) -> None:
+    """What a whole account may use is its host's to say, not its own. Raises Forbidden."""
+    if scope == "account":
+        require(request.caller, "limits.of_account")
 
 
 def check_model(commands: Commands, name: str, version: str) -> None:

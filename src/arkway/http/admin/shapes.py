@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from arkway.admin.access_keys import AccessKeyInfo, NewAccessKey
 from arkway.admin.keys import KeyInfo
-from arkway.admin.limits import AMOUNT_MAX
+from arkway.admin.limits import AMOUNT_MAX, AMOUNT_MIN
 from arkway.admin.prices import PRICE_MAX, Cost, Currency
 from arkway.admin.usage import Grouping, UsageTotal
 from arkway.core.caller import Role
@@ -248,7 +248,7 @@ class PricesWanted(Taken, frozen=True, kw_only=True):
 # Limits
 
 
-LimitAmount = Annotated[float, Meta(gt=0, le=AMOUNT_MAX)]
+LimitAmount = Annotated[float, Meta(ge=AMOUNT_MIN, le=AMOUNT_MAX)]
 
 
 class Amounts(Taken, frozen=True, kw_only=True, rename="kebab", omit_defaults=True):
