@@ -59,7 +59,7 @@ def test_limits_are_set_listed_and_removed(run: Run) -> None:
         (("set", "--key", "key-nobody", "--rpm", "5"), "has no key `key-nobody`"),
         (("set", "--endpoint", "ep-nobody", "--rpm", "5"), "has no endpoint `ep-nobody`"),
         (("set",), "say what to limit"),
-        (("set", "--rpm", "0"), "has to be above 0"),
+        (("set", "--rpm", "0"), "has to be from 0.001"),
         (("set", "--rpm", "many"), "is not a valid float"),
         (("set", "--key", "a", "--endpoint", "b", "--rpm", "1"), "give one of --key, --endpoint"),
         (("set", "--project", "nobody", "--rpm", "1"), "nobody"),
