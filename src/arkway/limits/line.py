@@ -11,7 +11,7 @@ from typing import Any
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from arkway.core.errors import Misconfigured
 
@@ -98,7 +98,7 @@ class Line:
                     answers = await self._taught(batch, answers, unknown)
         except TimeoutError:
             return [LineBroken(f"no answer within {self._timeout_s * 1000:.0f} ms")] * len(batch)
-        except (RedisError, OSError) as error:
+        except Exception as error:  # whatever it is: every job has somebody who waits for its answer
             return [LineBroken(error)] * len(batch)
         return [LineBroken(said) if isinstance(said, Exception) else said for said in answers]
 

@@ -32,21 +32,26 @@ class RateTable(Recorded):
         return {endpoint_id: Rates(**rates) for endpoint_id, rates in found.items()}
 
     def put(self, endpoint_id: str, rates: Rates, now_s: int) -> None:
-        """These in the place of those it had; 0 = no limit."""
+        """These in the place of those it had; 0 = no limit. What stays as `all` shows it is not touched: a limit may
+        be a shadow, or have a fraction."""
         amounts = {"rpm": rates.rpm, "tpm": rates.tpm}
         entry = Entry(self._account, self._project, self._actor, "limits.set", endpoint_id, amounts)
         self.under(entry)._replace(endpoint_id, amounts, now_s)
 
     def _replace(self, endpoint_id: str, amounts: Mapping[str, int], now_s: int) -> None:
         place = {"account": self._account, "project": self._project, "scope": "endpoint", "subject": endpoint_id}
-        rows = [
-            {**place, "kind": kind, "period": "", "amount": amount, "shadow": False, "updated_at": now_s}
-            for kind, amount in amounts.items()
-            if amount
-        ]
+        its = (*self._mine(), limits.c.subject == endpoint_id)
 
         def work(connection: sa.Connection) -> None:
-            connection.execute(limits.delete().where(*self._mine(), limits.c.subject == endpoint_id))
+            held = plain_rows(connection, sa.select(limits.c.kind, limits.c.amount).where(*its))
+            shown = {row["kind"]: int(row["amount"]) for row in held}
+            changed = {kind: amount for kind, amount in amounts.items() if shown.get(kind, 0) != amount}
+            connection.execute(limits.delete().where(*its, limits.c.kind.in_(changed)))
+            rows = [
+                {**place, "kind": kind, "period": "", "amount": amount, "shadow": False, "updated_at": now_s}
+                for kind, amount in changed.items()
+                if amount
+            ]
             if rows:
                 connection.execute(insert(connection, limits), rows)
 

@@ -262,11 +262,19 @@ async def test_ten_thousand_mixed_ends_leave_no_drift(place: Place) -> None:
 
 
 async def test_a_rate_is_kept_within_one_in_a_hundred(place: Place) -> None:
-    """600 a minute with a tenth of a second's burst, asked for at five times the rate, for two seconds."""
-    each = rule("rpm", 3000)
-    async with place.open(burst_s=0.1) as limiter:
-        started, served = time.monotonic(), 0
-        while (passed := time.monotonic() - started) < 2.0:
+    """3,000 a minute with a tenth of a second's burst, asked for at ten times the rate, for two seconds.
+
+    Nothing asks while the machine stands still, and what a standstill longer than the burst would have earned is
+    rightly gone: it is taken off what is expected at least, never off what is allowed at most.
+    """
+    each, burst = rule("rpm", 3000), 0.1
+    async with place.open(burst_s=burst) as limiter:
+        started = last = time.monotonic()
+        served, unasked = 0, 0.0
+        while (now := time.monotonic()) - started < 2.0:
+            unasked += max(0.0, now - last - burst / 2)
+            last = now
             served += not isinstance(await tried(limiter, each), ArkwayError)
             await asyncio.sleep(0.002)
-    assert served == pytest.approx(50 * passed + 5, rel=0.02, abs=1)
+        ended = time.monotonic() - started
+    assert 0.98 * (50 * (last - started - unasked) + 5) - 1 <= served <= 1.01 * (50 * ended + 5) + 1
