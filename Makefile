@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requir
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-sdks demo serve fmt check test test-sdks compatibility wire fuzz crash bench docs lock clean
+.PHONY: help setup setup-dev setup-sdks demo serve fmt check test test-sdks compatibility wire fuzz crash bench soak drain docs lock clean
 
 help: ## what each target does
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,8 +75,14 @@ wire: $(VENV)/.dev ## write the golden wire files anew; read the diff before you
 crash: $(VENV)/.dev ## kill -9 under load, 200 rounds
 	@ARKWAY_CRASH_ROUNDS=200 $(BIN)/python -m pytest -q tests/crash
 
-bench: $(VENV)/.dev ## measure; docs/benchmarks.md says what the figures mean
+bench: $(VENV)/.dev ## measure; docs/benchmarks.md says what the figures mean (ARGS=peers: beside other gateways)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/.dev ## 300,000 mixed calls; memory, descriptors and tasks have to stay (ARGS='--requests 20000')
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+drain: $(VENV)/.dev ## 50 stops under 200 streams, 100 reloads under load
+	@$(BIN)/python -m pytest -q -m long tests/security/test_drain.py $(ARGS)
 
 docs: $(VENV)/.dev ## write the generated parts of docs/ anew
 	@$(BIN)/python scripts/generate_docs.py

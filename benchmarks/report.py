@@ -12,10 +12,15 @@ import msgspec
 
 
 class Options(msgspec.Struct, frozen=True):
-    """``quick``: short rounds, to see that everything runs; such figures say little. ``home``: whose models to use."""
+    """``quick``: short rounds, to see that everything runs; such figures say little. ``home``: whose models to use.
+
+    ``only``: which gateways `benchmarks.peers` compares, empty = all; ``profile``: where Arkway's time goes, too.
+    """
 
     quick: bool
     home: Path
+    only: tuple[str, ...] = ()
+    profile: bool = False
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -27,10 +32,11 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A programme's result: the same figures for machines and for people."""
+    """A programme's result: the same figures for machines and for people. ``failures``: what could not be measured."""
 
     figures: dict[str, Any]
     tables: list[Table]
+    failures: list[str] = []
 
 
 class Unmeasured(Exception):

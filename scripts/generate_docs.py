@@ -36,6 +36,7 @@ from arkway.http.admin.table import OPERATIONS
 from arkway.http.surface import ROUTES, Route
 from arkway.models.catalogue import CATALOGUE, CatalogueEntry
 from arkway.telemetry.metrics import Metrics
+from arkway.telemetry.tally import Spread, Tally
 from arkway.wire import messages
 from arkway.wire.codes import FINAL, Code, code_of
 from arkway.wire.fields import Field, Table, mode_rows
@@ -54,8 +55,28 @@ MEANINGS = {
     "server.port": "Port to listen on; 0 takes any free one.",
     "server.log_level": "The least severe of Arkway's own log lines that is written (JSON lines on standard error); "
     "libraries say nothing below a warning.",
+    "server.overhead_header": "Answers of chat calls say in `x-arkway-overhead-us` how many microseconds they cost "
+    "here: from the request's last byte to the answer's head, but for the time that the model had.",
+    "server.hot_path": "Chat calls are served by plain callbacks. Off: by coroutines, as every other call is; slower, "
+    "and of use only to find out whether a fault lies there.",
     "server.access_log": "One log line per call: ids, status, tokens, duration; never a prompt, an answer or a key.",
     "server.drain_s": "How long a stop waits for calls under way before it cuts them; seconds.",
+    "edge.connections": "Open connections at a time; the next one hears 503. Never more than four fifths of what the "
+    "limit of open files leaves.",
+    "edge.per_address": "The same for one peer's address; 0 = no limit of its own: behind a proxy all have one.",
+    "edge.header_count": "Header fields of one request.",
+    "edge.header_bytes": "All header names and values together; bytes.",
+    "edge.target_bytes": "Path and query string; bytes.",
+    "edge.first_byte_s": "How long a new connection may say nothing; seconds.",
+    "edge.head_s": "How long a request's line and headers may take, from their first byte; seconds.",
+    "edge.body_s": "How long a body may take altogether; seconds.",
+    "edge.body_window_s": "Over how long a body's least rate is judged, again and again; seconds.",
+    "edge.body_bytes_per_s": "The least that a body has to bring on average in each such time; bytes/s, 0 = any.",
+    "edge.keep_alive_s": "How long a connection may be idle between requests; seconds.",
+    "edge.write_stall_s": "How long a client may read nothing of what was sent; seconds.",
+    "edge.linger_s": "How long the rest of a refused request is thrown away, so that its sender sees why; seconds.",
+    "edge.pipelined": "Requests that may wait for their turn on one connection; it ends after them.",
+    "edge.extension_bytes": "Chunk extensions and trailers of a chunked body; bytes.",
     "tls.port": "Port of the HTTPS listener beside the plain one; 0 = off. See [TLS](tls.md).",
     "tls.certificate": "PEM file with the certificate and its chain; empty = the one of `arkway tls init`.",
     "tls.key": "PEM file with its private key; empty = the one of `arkway tls init`.",
@@ -117,6 +138,7 @@ class Limit(msgspec.Struct, frozen=True):
 
 _REQUEST = "arkway.wire.limits"
 _HTTP = "arkway.http.asgi.Limits"
+_EDGE = "arkway.http.edge.EdgeLimits"
 _SCHEMA = "arkway.backends.engine.schema"
 _ENGINE = "arkway.backends.engine.settings.EngineSettings"
 _SETTINGS = "arkway.config"
@@ -124,8 +146,18 @@ _SETTINGS = "arkway.config"
 EDGE = (
     Limit("Header fields of one request", f"{_HTTP}.header_count", "", errors.HeadTooLarge),
     Limit("All header names and values together", f"{_HTTP}.header_bytes", "bytes", errors.HeadTooLarge),
-    Limit("Path and query string", f"{_HTTP}.target_bytes", "bytes", errors.HeadTooLarge),
+    Limit("Path and query string (beyond it: 414)", f"{_HTTP}.target_bytes", "bytes"),
+    Limit("Open connections (beyond it: 503)", f"{_EDGE}.connections"),
+    Limit("Connections over that which are told so at a time", "arkway.http.edge.SURPLUS_MAX"),
+    Limit("The `Host` header", "arkway.http.edge_head.HOST_MAX_BYTES", "bytes", errors.BadRequest),
+    Limit("Silence of a new connection", f"{_EDGE}.first_byte_s", "s"),
+    Limit("Time until the request line and the headers are here", f"{_EDGE}.head_s", "s", errors.RequestTimeout),
     Limit("Time until the whole body is here", f"{_HTTP}.body_s", "s", errors.RequestTimeout),
+    Limit("The least that a body brings", f"{_EDGE}.body_bytes_per_s", "bytes/s", errors.RequestTimeout),
+    Limit("Over how long that is judged", f"{_EDGE}.body_window_s", "s"),
+    Limit("Chunk extensions and trailers", f"{_EDGE}.extension_bytes", "bytes", errors.BadRequest),
+    Limit("Requests that wait for their turn on one connection", f"{_EDGE}.pipelined"),
+    Limit("A connection between requests", f"{_EDGE}.keep_alive_s", "s"),
     Limit(
         "What is read of a stranger's body to learn whether it asks for a stream",
         "arkway.http.serve.STRANGER_MAX_BYTES",
@@ -140,6 +172,7 @@ EDGE = (
         "bytes",
         errors.TooLarge,
     ),
+    Limit("Connections to one upstream", "arkway.http.admin.upstreams.CONNECTIONS_MAX", "", errors.InvalidField),
     Limit("Fields in a query of the Admin API", "arkway.http.admin.reading.FIELDS_MAX", "", errors.BadRequest),
     Limit("An API key's characters that are looked at", "arkway.stores.home.SECRET_MAX_CHARACTERS"),
 )
@@ -619,15 +652,17 @@ def _parameter(entry: ParameterRange) -> tuple[str, ...]:
 def metrics() -> str:
     """What every server exposes; the readings of an installation are described beside this table."""
     collectors = vars(Metrics())
-    found = [each for each in collectors.values() if hasattr(each, "_labelnames")]
+    found = [each for each in collectors.values() if hasattr(each, "_labelnames") or isinstance(each, Tally | Spread)]
     titles = ("metric", "type", "labels", "meaning")
     return markdown_table(titles, (_metric(each) for each in found))
 
 
 def _metric(collector: Any) -> tuple[str, ...]:
-    family = next(iter(collector.collect()))
+    counted = isinstance(collector, Tally | Spread)
+    family = collector.metric() if counted else next(iter(collector.collect()))
+    labels = collector.labels if counted else collector._labelnames
     name = f"{family.name}_total" if family.type == "counter" else family.name
-    return (_code(name), family.type, ", ".join(_code(label) for label in collector._labelnames), family.documentation)
+    return (_code(name), family.type, ", ".join(_code(label) for label in labels), family.documentation)
 
 
 # Decisions

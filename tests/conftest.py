@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from arkway.stores.store import Store, open_store
+from tests.tools.databases import made
+from tests.tools.servers import migrated_postgres_url as migrated_postgres_url
 from tests.tools.servers import own_postgres as own_postgres
 from tests.tools.servers import own_valkey as own_valkey
 from tests.tools.servers import postgres as postgres
@@ -34,13 +36,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """Empty for SQLite, else a PostgreSQL database of the test's own."""
-    return str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else ""
+    """Empty for SQLite, else a PostgreSQL database of the test's own, with its tables."""
+    return str(request.getfixturevalue("migrated_postgres_url")) if request.param == "postgresql" else ""
 
 
 @pytest.fixture
 def new_store(tmp_path: Path, database_url: str) -> Iterator[OpenStore]:
     """Opens the test's database, each time as another process does; SQLite's file is ``tmp_path / "arkway.db"``."""
+    if not database_url:
+        made(tmp_path / "arkway.db")
     with ExitStack() as opened:
         yield lambda: opened.enter_context(open_store(tmp_path / "arkway.db", database_url, poll_s=0.05))
 

@@ -29,6 +29,14 @@ WITH_PASSWORDS = ("database.url", "limits.valkey")
 Port = Annotated[int, Meta(ge=0, le=65535)]
 # At most 30 days: longer is a slip, and infinity no time at all.
 Seconds = Annotated[float, Meta(gt=0, le=2_592_000)]
+POSTGRES = Meta(
+    pattern=r"\A(postgres(ql)?(\+psycopg)?://[^\0]*)?\Z",
+    description="empty (SQLite in the data directory) or `postgresql://user@host:5432/name`",
+)
+VALKEY = Meta(
+    pattern=r"\A((redis|rediss|unix)://[^\0]*)?\Z",
+    description="empty (limits are counted in this process) or a URL such as `redis://host:6379/0`",
+)
 
 
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,6 +46,8 @@ class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     port: Port = 8080
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     access_log: bool = False
+    overhead_header: bool = True
+    hot_path: bool = True
     drain_s: Seconds = 60.0
 
 
@@ -122,7 +132,7 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     A password in it is shown nowhere: not by this object either.
     """
 
-    url: str = ""
+    url: Annotated[str, POSTGRES] = ""
 
     def __repr__(self) -> str:
         return f"Database(url={'…' if self.url else ''!r})"
@@ -153,7 +163,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     what limits on cost are in; prices in another one do not count.
     """
 
-    valkey: str = ""
+    valkey: Annotated[str, VALKEY] = ""
     timeout_s: Annotated[float, Meta(gt=0, le=1)] = 0.045
     processes: Annotated[int, Meta(ge=0, le=10_000)] = 0
     burst_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
@@ -166,11 +176,36 @@ class Admin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     enabled: bool = True
 
 
+class Edge(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What strangers meet first (docs/limits.md): connections, heads, and patience, all in seconds and bytes.
+
+    ``per_address`` 0 = no limit of its own for one peer's address. ``body_bytes_per_s``: the least that a body has to
+    bring on average over each ``body_window_s``. ``pipelined``: requests that may wait on one connection.
+    """
+
+    connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    per_address: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    header_count: Annotated[int, Meta(ge=16, le=10_000)] = 100
+    header_bytes: Annotated[int, Meta(ge=1024, le=1_048_576)] = 32_768
+    target_bytes: Annotated[int, Meta(ge=256, le=1_048_576)] = 8_192
+    first_byte_s: Seconds = 10.0
+    head_s: Seconds = 10.0
+    body_s: Seconds = 120.0
+    body_window_s: Seconds = 10.0
+    body_bytes_per_s: Annotated[int, Meta(ge=0, le=1_073_741_824)] = 1024
+    keep_alive_s: Seconds = 75.0
+    write_stall_s: Seconds = 30.0
+    linger_s: Seconds = 3.0
+    pipelined: Annotated[int, Meta(ge=1, le=10_000)] = 64
+    extension_bytes: Annotated[int, Meta(ge=0, le=1_048_576)] = 1024
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The tree. ``home`` holds everything that is kept: database, journal, keys' pepper, models."""
 
     home: Path
     server: Server = Server()
+    edge: Edge = Edge()
     tls: Tls = Tls()
     surface: Surface = Surface()
     signing: Signing = Signing()
@@ -367,6 +402,8 @@ def _explained(problem: str, tree: Mapping[str, Any]) -> _Mistake:
 
 
 def _expected(kind: Any) -> str:
+    if form := next((each.description for each in getattr(kind, "__metadata__", ()) if each.pattern), ""):
+        return form
     if typing.get_origin(kind) is Literal:
         return " or ".join(f"`{choice}`" for choice in typing.get_args(kind))
     if typing.get_origin(kind) is tuple:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -24,6 +24,52 @@ class Backend(Protocol):
 
     def chat(self, deployment: Deployment, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
         """The answer as events. Errors of the tree in `arkway.core.errors`; whoever iterates closes it."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a pushing backend puts an answer. No method waits or raises.
+
+    Exactly one of ``ended`` and ``failed`` comes, last; after `Running.cancel` neither.
+    """
+
+    def events(self, batch: Sequence[Event]) -> None:
+        """What one read brought, at least one."""
+
+    def ended(self) -> None:
+        """The answer broke off nowhere: all of it was in ``events``."""
+
+    def failed(self, error: ArkwayError) -> None: ...
+
+
+class Running(Protocol):
+    """A call that a pushing backend is at. Every method may be called at any time, more than once."""
+
+    def pause(self) -> None:
+        """The sink is full: what is under way may still come, no more is read."""
+
+    def resume(self) -> None: ...
+
+    def cancel(self) -> None:
+        """Nobody wants the rest: the work stops, at once."""
+
+
+class Pushing(Protocol):
+    """A backend without coroutines: what is ready is pushed. Every pushing backend is a `Backend` too."""
+
+    def start(self, deployment: Deployment, request: ChatRequest, call: Call, sink: Sink) -> Running:
+        """Begins at once and does not wait; the sink hears nothing before this returns.
+
+        Raises errors of the tree for what can be refused without asking anybody.
+        """
+        ...
+
+
+class Heeding(Protocol):
+    """A backend to which other fields of a request have an effect than the embedded engine heeds."""
+
+    def heeded(self, deployment: Deployment, request: ChatRequest) -> ChatRequest:
+        """The request with ``ignored`` as it is on this backend."""
         ...
 
 

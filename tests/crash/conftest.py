@@ -45,6 +45,7 @@ class Witness:
 
     def __init__(self) -> None:
         self.heard: dict[str, Heard] = {}
+        self.ended = 0
 
     def hear(self, line: str) -> None:
         """A line cut off by the kill (no line feed) is not heard: nobody has seen it."""
@@ -56,6 +57,7 @@ class Witness:
             call.prompt, call.completion = int(rest[0]), int(rest[1])
         elif word == "done":
             call.end = (rest[0], int(rest[1]), int(rest[2]))
+            self.ended += 1
 
     def judge(self, rows: Iterable[Mapping[str, Any]]) -> Verdict:
         """Compare with every row there is, after the journal has been recovered and drained."""

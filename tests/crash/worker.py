@@ -50,12 +50,12 @@ async def call(journal: Journal, name: str) -> None:
     for token in range(1, length + 1):
         await asyncio.sleep(0.0005 * secrets.randbelow(3))
         say("made", name, prompt, token)
-        meter.observe(Delta("x", completion_tokens=token, prompt_tokens=prompt))
+        meter.observe_all([Delta("x", completion_tokens=token, prompt_tokens=prompt)])
         if token == leaves_at:
             meter.settle("client_abort")
             say("done", name, "client_abort", prompt, token)
             return
-    meter.observe(UsageReport(Usage(prompt, length)))
+    meter.observe_all([UsageReport(Usage(prompt, length))])
     meter.settle("done")
     say("done", name, "done", prompt, length)
 

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +15,9 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+
+from tests.tools.client import Connection
+from tests.tools.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 ARKWAY = (sys.executable, "-m", "arkway")
@@ -53,30 +56,38 @@ class Home:
     def serving(self, *options: str, prefix: tuple[str, ...] = ()) -> Generator[Served]:
         """A server on this home and a free port, ready; stopped by SIGTERM at the end, which has to exit with 0."""
         command = [*prefix, *self.command, "serve", "--port", "0", "--no-pull", "--json", *options]
-        with subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with (
+            tempfile.NamedTemporaryFile() as log,
+            subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, stderr=log) as process,
+        ):
             assert process.stdout is not None
-            assert process.stderr is not None
             line = process.stdout.readline()
             if not line:
-                pytest.fail(f"the server did not start: {process.stderr.read().decode()}")
-            served = Served(self, process, cast(dict[str, Any], msgspec.json.decode(line)))
+                pytest.fail(f"the server did not start: {Path(log.name).read_text()}")
+            served = Served(self, process, cast(dict[str, Any], msgspec.json.decode(line)), Path(log.name))
             try:
                 yield served
             finally:
                 if process.poll() is None:
                     process.send_signal(signal.SIGTERM)
-                served.errors = process.communicate(timeout=30)[1].decode()
+                process.communicate(timeout=120)
+                served.errors = served.told()
 
 
 class Served:
     """A running server: where it is, and what it serves."""
 
-    def __init__(self, home: Home, process: subprocess.Popen[bytes], said: dict[str, Any]) -> None:
+    def __init__(self, home: Home, process: subprocess.Popen[bytes], said: dict[str, Any], log: Path) -> None:
         self.home = home
+        self._log = log
         self.process = process
         self.said = said
         self.url = str(said["url"])
         self.errors = ""
+
+    def told(self) -> str:
+        """What has come on standard error by now; ``errors`` is all of it, once the server has ended."""
+        return self._log.read_text()
 
     def endpoint(self, model: str) -> str:
         return next(str(entry["id"]) for entry in self.said["endpoints"] if entry["model"] == model)
@@ -84,7 +95,8 @@ class Served:
     def secret(self) -> str:
         """A new API key's secret, once the server knows the key."""
         secret = str(self.home.json("keys", "create", "--name", "test")["secret"])
-        time.sleep(1.5)  # another process made it: the server looks once a second
+        with Connection(self.url, secret) as client:
+            until(lambda: client.get("/v1/models").status == 200)  # another process made it
         return secret
 
 

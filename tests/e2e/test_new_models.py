@@ -14,7 +14,7 @@ from tests.tools.random_gguf import write_random_gguf
 
 pytestmark = pytest.mark.engine
 
-NOTICED_S = 3.0
+NOTICED_S = 60.0
 FIRST = ("first", " answer")
 SECOND = ("second", " reply")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,7 +19,6 @@ pytestmark = pytest.mark.weights
 
 GOOD = "I love this phone. The screen is wonderful and it works perfectly!"
 BAD = "Terrible product. It broke after one day and the support was rude. I hate it."
-LIMIT_S = 30.0
 """Some ten tokens after a prompt of a hundred: about a second where nothing else runs."""
 
 
@@ -36,17 +34,10 @@ class Classifier:
         self._deployment = Deployment(endpoint, found.card, "engine")
 
     async def start(self) -> None:
-        await self.pool.start(self._name)
+        await self.pool.load(self._name)
 
     async def choose(self, query: str, *labels: str) -> ClassifyReply:
-        begun_s = time.monotonic()
-        reply = await self.pool.classify(
-            self._deployment, ClassifyRequest("m", query, labels), Call("r", "a", "p", "k")
-        )
-        took_s = time.monotonic() - begun_s
-        print(f"{took_s:.2f} s for {reply.usage}: {reply.label}")
-        assert took_s < LIMIT_S
-        return reply
+        return await self.pool.classify(self._deployment, ClassifyRequest("m", query, labels), Call("r", "a", "p", "k"))
 
 
 @pytest.fixture

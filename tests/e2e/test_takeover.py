@@ -22,7 +22,7 @@ from arkway.wire import json
 from tests.e2e.conftest import ARKWAY, Home
 
 ARK = "ark.cn-beijing.volces.com"
-PATIENCE_S = 30
+PATIENCE_S = 90
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -14,15 +13,15 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.conftest import EMBEDDING_MODEL, Home, Served
 from tests.tools.client import Connection, Reply
 from tests.tools.servers import Postgres
+from tests.tools.waiting import PATIENCE_S, until
 
 WORKERS = 2
-# Of a revocation, in every process.
-EFFECTIVE_WITHIN_S = 2.0
-OUTAGE_S = 4.0
+OUTAGE_S = 1.0
 CALL = "/api/v3/tokenization"
 
 
@@ -44,14 +43,6 @@ def is_replaced(served: Served, pid: int) -> bool:
 
 def first_key(served: Served) -> str:
     return Path(served.said["key_file"]).read_text().strip()
-
-
-def soon(condition: Callable[[], bool], within_s: float = 10.0) -> float:
-    began_s = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began_s < within_s
-        time.sleep(0.01)
-    return time.monotonic() - began_s
 
 
 def serving_process(served: Served, connection: Connection) -> int:
@@ -95,7 +86,7 @@ class Callers:
     def go_on(self, calls: int = 50) -> None:
         """Until there are so many more answers."""
         wanted = len(self.answers) + calls
-        soon(lambda: len(self.answers) >= wanted)
+        until(lambda: len(self.answers) >= wanted)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -129,21 +120,48 @@ def test_on_sqlite_several_processes_are_refused_with_what_they_need(home: Home)
     assert not (home.path / "arkway.db").exists()
 
 
-def test_several_processes_know_the_same_keys_within_two_seconds(shared: Home) -> None:
+def test_several_processes_know_the_same_keys(shared: Home) -> None:
     with shared.serving("--workers", str(WORKERS)) as served, ExitStack() as stack:
         assert served.said["pid"] == served.process.pid
         assert len(workers_of(served)) == WORKERS
         assert len(served.said["endpoints"]) == len({entry["model"] for entry in served.said["endpoints"]})
         made = shared.json("keys", "create", "--name", "new")
         each = one_to_each(served, made["secret"], stack)
-        soon(lambda: all(ask(served, to).status == 200 for to in each.values()), EFFECTIVE_WITHIN_S)
+        until(lambda: all(ask(served, to).status == 200 for to in each.values()))
         shared.json("keys", "revoke", made["id"])
-        took_s = soon(lambda: all(ask(served, to).status == 401 for to in each.values()), EFFECTIVE_WITHIN_S)
-        print(f"a revocation was effective in {WORKERS} processes after {1000 * took_s:.0f} ms")
+        until(lambda: all(ask(served, to).status == 401 for to in each.values()))
         assert len(shared.json("keys", "list")) == 2, "the first key was made once"
     assert served.process.returncode == 0
     assert "limits.valkey" in served.errors
     assert "Traceback" not in served.errors
+
+
+def answered(connection: Connection) -> dict[str, float]:
+    """Calls of `ask` answered by each process, by its number, as ``/metrics`` over this connection tells."""
+    text = connection.get("/metrics").body.decode()
+    return {
+        sample.labels["process"]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "arkway_requests_total" and sample.labels["operation"] == "tokenization"
+    }
+
+
+def test_metrics_are_everybodys_whichever_is_asked(shared: Home, valkey_url: str) -> None:
+    shared.environ["ARKWAY__LIMITS__VALKEY"] = valkey_url
+    with shared.serving("--workers", str(WORKERS)) as served, ExitStack() as stack:
+        key = first_key(served)
+        each = one_to_each(served, key, stack)
+        shared.json("limits", "set", "--project", "default", "--rpm", "1000")
+        for calls, connection in zip((3, 5), each.values(), strict=True):
+            assert [ask(served, connection).status for _ in range(calls)] == [200] * calls
+        told = [answered(connection) for connection in each.values()]
+        assert told[0] == told[1]
+        assert sorted(told[0].values()) == [3, 5]
+        victim, survivor = each
+        os.kill(victim, signal.SIGKILL)
+        until(partial(is_replaced, served, victim))
+        assert list(answered(each[survivor]).values()) == [5]
 
 
 def test_a_killed_process_is_replaced_and_its_calls_are_on_record(shared: Home) -> None:
@@ -153,14 +171,27 @@ def test_a_killed_process_is_replaced_and_its_calls_are_on_record(shared: Home) 
             callers.go_on()
             victim = next(iter(workers_of(served)))
             os.kill(victim, signal.SIGKILL)
-            soon(partial(is_replaced, served, victim))
+            until(partial(is_replaced, served, victim))
         callers.go_on()
         callers.stop()
     assert set(callers.answers) == {200}
+    drained(shared, served)
     # An answer that was cut off may be settled as done all the same: its end was on the way.
     assert len(callers.answers) <= settled(shared) <= len(callers.answers) + callers.cut
     assert "ended by signal 9" in served.errors
-    assert not list((shared.path / "journal").rglob("*.log"))
+
+
+def drained(home: Home, served: Served) -> None:
+    """A stop that was not given the time for it leaves calls to the next start, and says so."""
+    said = served.errors
+    for _ in range(5):
+        if not list((home.path / "journal").rglob("*.log")):
+            return
+        assert "keeps calls for the next start" in said
+        with home.serving("--workers", str(WORKERS)) as again:
+            assert again.process.poll() is None
+        said = again.errors
+    pytest.fail("the journal is never empty")
 
 
 def check_outage(home: Home, server: Postgres, away_s: float) -> str:
@@ -168,21 +199,22 @@ def check_outage(home: Home, server: Postgres, away_s: float) -> str:
     home.environ |= {"ARKWAY__DATABASE__URL": server.database(), "ARKWAY__SERVER__DRAIN_S": "5"}
     with home.serving("--workers", str(WORKERS)) as served, Connection(served.url, "") as anybody:
         callers = Callers(served, first_key(served))
-        time.sleep(0.5)
+        callers.go_on()
         server.stop()
-        soon(lambda: anybody.get("/readyz").json()["status"] == "degraded", 3.0)
+        until(lambda: anybody.get("/readyz").json()["status"] == "degraded")
         assert anybody.get("/readyz").status == 200
         assert "usage waits in the journal" in anybody.get("/readyz").json()["warnings"][0]
         time.sleep(away_s)
-        during = len(callers.answers)
+        callers.go_on()
         server.start()
-        back_s = soon(lambda: anybody.get("/readyz").json()["status"] == "ok")
-        time.sleep(0.5)
+        began_s = time.monotonic()
+        until(lambda: anybody.get("/readyz").json()["status"] == "ok")
+        back_s = time.monotonic() - began_s
+        callers.go_on()
         callers.stop()
-        soon(lambda: settled(home) == len(callers.answers))
+        until(lambda: settled(home) == len(callers.answers))
     assert set(callers.answers) == {200}
     assert callers.cut == 0
-    assert during > 20 * away_s
     assert served.process.returncode == 0
     calls = len(callers.answers)
     return f"away for {away_s:g} s, {calls} calls, all answered and settled once, ready {back_s:.1f} s after"
@@ -203,14 +235,14 @@ def test_processes_end_when_the_one_that_watches_is_killed(shared: Home) -> None
     with shared.serving("--workers", str(WORKERS)) as served:
         processes = list(workers_of(served).values())
         served.process.kill()
-        assert psutil.wait_procs(processes, 10)[1] == []
+        assert psutil.wait_procs(processes, PATIENCE_S)[1] == []
 
 
 def test_one_process_takes_in_what_several_have_left(shared: Home) -> None:
     with shared.serving("--workers", str(WORKERS)) as served:
         key = first_key(served)
         callers = Callers(served, key)
-        soon(lambda: len(callers.answers) > 100)
+        until(lambda: len(callers.answers) > 100)
         for process in [psutil.Process(served.process.pid), *workers_of(served).values()]:
             process.kill()
         callers.stop()
@@ -218,5 +250,5 @@ def test_one_process_takes_in_what_several_have_left(shared: Home) -> None:
     assert left == {"journal", "2"}
     with shared.serving() as alone, Connection(alone.url, key) as connection:
         assert ask(alone, connection).status == 200
+    drained(shared, alone)
     assert len(callers.answers) < settled(shared) <= len(callers.answers) + callers.cut + 1
-    assert not list((shared.path / "journal").rglob("*.log"))

@@ -22,10 +22,11 @@ from arkway.core.limit import Scope
 from arkway.core.roles import PERMISSIONS
 from arkway.http.admin import AdminForm
 from arkway.http.admin.openapi import build, queries
-from arkway.http.admin.shapes import Amounts
+from arkway.http.admin.shapes import Amounts, Rename
 from arkway.http.admin.table import OPERATIONS, ROUTES
 from arkway.http.surface import ROUTES as OTHER_ROUTES
 from arkway.signing import KeyPair
+from arkway.stores.schema import audit
 from arkway.testing import CHAT_CARD, running_server
 from tests.tools import signed
 from tests.tools.administered import BY_ID, HOST, OTHER, SECOND, Administered, Client, administered
@@ -78,6 +79,8 @@ def _account(client: Client) -> None:
     assert made in answer(client.do("accounts.list"), "accounts.list")["items"]
     assert answer(client.do("accounts.suspend", name="new"), "accounts.suspend")["status"] == "suspended"
     assert answer(client.do("accounts.resume", name="new"), "accounts.resume") == made
+    renamed = answer(client.do("accounts.rename", {"name": "Newer"}, name="new"), "accounts.rename")
+    assert renamed == {**made, "name": "Newer"} == client.do("accounts.show", name="new").json()
     assert answer(client.do("accounts.create", {}), "accounts.create")["id"].startswith("acc-")
 
 
@@ -86,6 +89,8 @@ def _project(client: Client) -> None:
     assert (made["account"], made["id"], made["name"]) == (HOST, "third", "third")
     assert answer(client.do("projects.show", name="third"), "projects.show") == made
     assert made in answer(client.do("projects.list"), "projects.list")["items"]
+    renamed = answer(client.do("projects.rename", {"name": "Third"}, name="third"), "projects.rename")
+    assert renamed == {**made, "name": "Third"} == client.do("projects.show", name="third").json()
     assert answer(client.do("projects.delete", name="third"), "projects.delete") == {"removed": 1}
     assert client.do("projects.show", name="third").status == 404
 
@@ -99,6 +104,11 @@ def _key(client: Client) -> None:
     assert answer(client.do("keys.show", name=made["id"]), "keys.show") == shown
     assert shown in answer(client.do("keys.list"), "keys.list")["items"]
     assert client.connection.call("GET", "/admin/v1/keys", key=made["secret"]).status == 200
+    raised = answer(client.do("keys.update", {"role": "developer"}, name=made["id"]), "keys.update")
+    assert raised == {**shown, "role": "developer", "last_used_at": raised["last_used_at"]}
+    endless = answer(client.do("keys.update", {"expires_at": None}, name=made["id"]), "keys.update")
+    assert endless == {**raised, "expires_at": None, "last_used_at": endless["last_used_at"]}
+    assert answer(client.do("keys.update", {}, name=made["id"]), "keys.update")["role"] == "developer"
     revoked = answer(client.do("keys.revoke", name=made["id"]), "keys.revoke")
     assert revoked["status"] == "revoked"
     assert answer(client.do("keys.revoke", name=made["id"]), "keys.revoke")["revoked_at"] == revoked["revoked_at"]
@@ -111,9 +121,16 @@ def _access_key(client: Client) -> None:
     shown = {name: value for name, value in made.items() if name not in ("secret", "session_token")}
     assert answer(client.do("access_keys.show", name=made["id"]), "access_keys.show") == shown
     assert shown in answer(client.do("access_keys.list"), "access_keys.list")["items"]
+    change = {"role": "developer", "expires_at": int(time.time()) + 60}
+    changed = answer(client.do("access_keys.update", change, name=made["id"]), "access_keys.update")
+    assert changed == {**shown, **change}
     assert answer(client.do("access_keys.revoke", name=made["id"]), "access_keys.revoke")["status"] == "revoked"
     body = {"temporary": True, "expires_at": int(time.time()) + 60}
-    assert answer(client.do("access_keys.create", body), "access_keys.create")["session_token"].startswith("STS2")
+    brief = answer(client.do("access_keys.create", body), "access_keys.create")
+    assert brief["session_token"].startswith("STS2")
+    failure(
+        client.do("access_keys.update", {"expires_at": None}, name=brief["id"]), 400, "InvalidParameter", "expires_at"
+    )
 
 
 def _endpoint(client: Client) -> None:
@@ -279,6 +296,12 @@ def test_what_is_there_already_is_a_conflict(client: Client) -> None:
     failure(client.do("accounts.create", {"id": OTHER}), 409, "Conflict")
     failure(client.do("projects.create", {"id": SECOND}), 409, "Conflict")
     failure(client.do("projects.create", {"id": "x", "name": SECOND}), 409, "Conflict")
+    failure(client.do("projects.rename", {"name": f"of-{HOST}"}, name=SECOND), 409, "Conflict")
+    assert client.do("projects.rename", {"name": SECOND}, name=SECOND).status == 200
+    failure(client.do("projects.rename", {"name": "\n"}, name=SECOND), 400, "InvalidParameter", "name")
+    for kind in ("keys", "access_keys"):
+        client.do(f"{kind}.revoke")
+        assert "in use" in failure(client.do(f"{kind}.update", {"role": "viewer"}), 409, "Conflict")
     assert "is not empty" in _filled(client)
     assert "keeps its project" in failure(client.do("projects.delete", name="default"), 409, "Conflict")
     assert "cannot be suspended" in failure(client.do("accounts.suspend", name=HOST), 409, "Conflict")
@@ -301,7 +324,8 @@ def test_what_is_not_there_is_not_found(client: Client) -> None:
 
 
 def _smallest(operation_id: str) -> Any:
-    return None if BY_ID[operation_id].body is None else {}
+    body = BY_ID[operation_id].body
+    return None if body is None else {"name": "new"} if body is Rename else {}
 
 
 def test_a_limit_is_of_something_that_the_project_has(client: Client) -> None:
@@ -391,6 +415,25 @@ def test_what_comes_newest_first_is_paged_too(client: Client, operation_id: str)
             break
     assert paged == whole
     assert len(whole) >= 6
+
+
+def test_the_log_is_paged_to_its_beginning(place: Administered, client: Client) -> None:
+    """However many entries there are, also of one millisecond."""
+    row = {"actor": "cli:anna", "action": "keys.create", "target": "key-1", "detail": {}, "request_id": ""}
+    then_ms = int(time.time() * 1000) - 3_600_000
+    rows = [
+        {**row, "id": f"audit-{number:08d}", "at_ms": then_ms + number // 700, "account": HOST, "project": "default"}
+        for number in range(10_500)
+    ]
+    place.store.run_sync(lambda connection: connection.execute(audit.insert(), rows))
+    paged, cursor = list[str](), ""
+    while True:
+        page = client.do("audit.list", query=f"actor=cli:anna&limit=1000&cursor={cursor}").json()
+        paged += [item["id"] for item in page["items"]]
+        cursor = page["next_cursor"] or ""
+        if not cursor:
+            break
+    assert paged == [row["id"] for row in reversed(rows)]
 
 
 def test_a_cursor_belongs_to_its_list(client: Client) -> None:

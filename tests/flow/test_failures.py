@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -14,11 +15,13 @@ from arkway.ports import CallRecord
 from arkway.testing import Gate, MemoryLedger, Pause, RunningServer, Step, endpoint, running_server
 from tests.tools.client import Connection, Reply
 from tests.tools.told import Told
+from tests.tools.waiting import until
 from tests.tools.wires import CLIENTS, JSON_TYPE, STREAM_TYPE, V3, WIRES, Wire
 from tests.wire.scripts import ERRORS
 
-# Far enough apart to tell which of them was heard.
-FIRST_S, NEXT_S, TOTAL_S = 0.8, 0.2, 1.3
+# Each way of being slow, and the one deadline that it meets: the others are far away.
+SLOW = {"silent": ("first_event_s", 0.2), "stalls": ("next_event_s", 0.2), "trickles": ("total_s", 0.5)}
+PATIENT = dict.fromkeys(("first_event_s", "next_event_s", "total_s"), 600)
 GONE = "ep-20240701000000-gone1"
 BY_NAME = {type(error).__name__: error for error in ERRORS}
 
@@ -61,9 +64,9 @@ def acts(request: ChatRequest) -> Iterator[Step]:
             yield Progress(1, 7)
             yield Gate()
         case "trickles":
-            for count in range(1, 1000):
-                yield Pause(0.05)
+            for count in range(1, 10_000):
                 yield Delta("字", completion_tokens=count, prompt_tokens=7)
+                yield Pause(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +81,19 @@ def records() -> Records:
 
 @pytest.fixture(scope="module")
 def server(ledger: MemoryLedger, records: Records) -> Iterator[RunningServer]:
-    stream = {"first_event_s": FIRST_S, "next_event_s": NEXT_S, "total_s": TOTAL_S}
     gone = endpoint(GONE, "not-installed")
-    with running_server(
-        acts, ledger=ledger, observers=[records], settings={"stream": stream}, endpoints=[gone]
-    ) as running:
+    with running_server(acts, ledger=ledger, observers=[records], endpoints=[gone]) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[dict[str, RunningServer]]:
+    """A server for each way of being slow, that hears of nothing but its own deadline."""
+    with ExitStack() as stack:
+        yield {
+            what: stack.enter_context(running_server(acts, settings={"stream": {**PATIENT, deadline: seconds}}))
+            for what, (deadline, seconds) in SLOW.items()
+        }
 
 
 @pytest.fixture
@@ -179,40 +189,44 @@ def test_an_answer_without_its_end_is_an_error(client: Connection, ledger: Memor
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=repr)
-def test_silence_before_the_first_event_is_504(client: Connection, server: RunningServer, wire: Wire) -> None:
+def test_silence_before_the_first_event_is_504(hasty: dict[str, RunningServer], wire: Wire) -> None:
+    server = hasty["silent"]
     for stream in (True, False):
-        reply = ask(client, wire, "silent", stream=stream)
+        with Connection(server.url) as client:
+            reply = ask(client, wire, "silent", stream=stream)
         assert reply.status == 504
         assert wire.error(reply) == wire.error_of(e.BackendTimeout("the model did not answer in time"), reply)
-    assert server.backend.open_streams == 0
+    until(lambda: not server.backend.open_streams)
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=repr)
 @pytest.mark.parametrize("what", ["stalls", "trickles"])
-def test_a_deadline_in_the_stream_is_a_frame(
-    client: Connection, server: RunningServer, ledger: MemoryLedger, what: str, wire: Wire
-) -> None:
-    reply = ask(client, wire, what, stream=True)
-    assert reply.status == 200
+def test_a_deadline_in_the_stream_is_a_frame(hasty: dict[str, RunningServer], what: str, wire: Wire) -> None:
+    server = hasty[what]
+    ledger = server.ledger
+    assert isinstance(ledger, MemoryLedger)
+    with Connection(server.url) as client:
+        reply = ask(client, wire, what, stream=True)
+        whole = ask(client, wire, what, stream=False)
+    assert (reply.status, whole.status) == (200, 504)
     late = e.BackendTimeout("the model did not answer in time")
     assert wire.failure(wire.frames(reply.body)[-2]) == wire.error_of(late, reply)
     assert wire.finish_reasons(reply.body) == []
-    assert server.backend.open_streams == 0
+    until(lambda: not server.backend.open_streams)
     settled = ledger.settlements[reply.headers["x-request-id"]]
     assert (settled.outcome, settled.error) == ("upstream_error", "BackendTimeout")
     assert settled.usage.completion_tokens == wire.text(reply.body).count("字")
-    assert ask(client, wire, what, stream=False).status == 504
 
 
-@pytest.mark.parametrize(
-    "what, low_s, high_s", [("silent", FIRST_S, TOTAL_S), ("stalls", NEXT_S, FIRST_S), ("trickles", TOTAL_S, 5)]
-)
-def test_each_deadline_is_its_own(
-    client: Connection, ledger: MemoryLedger, what: str, low_s: float, high_s: float
-) -> None:
-    reply = ask(client, V3, what, stream=True)
+@pytest.mark.parametrize("what", SLOW)
+def test_no_deadline_is_met_before_its_time(hasty: dict[str, RunningServer], what: str) -> None:
+    ledger = hasty[what].ledger
+    assert isinstance(ledger, MemoryLedger)
+    with Connection(hasty[what].url) as client:
+        reply = ask(client, V3, what, stream=True)
     settled = ledger.settlements[reply.headers["x-request-id"]]
-    assert low_s * 1000 - 50 <= settled.duration_ms < high_s * 1000
+    assert settled.error == "BackendTimeout"
+    assert settled.duration_ms >= SLOW[what][1] * 1000 - 50
 
 
 @pytest.mark.parametrize("wire", CLIENTS, ids=repr)

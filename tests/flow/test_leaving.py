@@ -6,8 +6,7 @@ import asyncio
 import socket
 import struct
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import psutil
 import pytest
@@ -17,9 +16,8 @@ from arkway.core.events import Delta, Progress
 from arkway.ports import CallRecord
 from arkway.testing import Gate, MemoryLedger, RunningServer, Step, running_server
 from tests.tools.client import Connection
+from tests.tools.waiting import PATIENCE_S, until
 from tests.tools.wires import V3, WIRES, Wire
-
-FREED_S = 1.0
 
 
 class Tale:
@@ -54,15 +52,6 @@ class Records:
         self.ended_calls.append(record)
 
 
-def until(reached: Callable[[], bool], within_s: float = 10.0) -> float:
-    """Waits for it; gives back how long that took in seconds."""
-    start = time.monotonic()
-    while not reached():
-        assert time.monotonic() - start < within_s
-        time.sleep(0.005)
-    return time.monotonic() - start
-
-
 def ask(server: RunningServer, stream: bool, wire: Wire = V3) -> Connection:
     client = Connection(server.url)
     client.send("POST", *wire.chat(stream=stream))
@@ -85,15 +74,16 @@ def test_leaving_stops_the_backend_and_settles_what_was_said(
     tale, ledger, records = Tale(spoken), MemoryLedger(), Records()
     with running_server(tale, ledger=ledger, observers=[records]) as server:
         client = ask(server, stream, wire)
-        assert tale.halted.acquire(timeout=10)
+        assert tale.halted.acquire(timeout=PATIENCE_S)
         if stream and spoken:
             client.head()
             pieces = client.chunks()
-            for _ in range(spoken):
-                next(pieces)
+            heard = b""
+            while heard.count(b"data:") < spoken:
+                heard += next(pieces)
         assert not ledger.settlements
         leave(client, rudely=rudely)
-        assert until(lambda: server.backend.open_streams == 0) < FREED_S
+        until(lambda: server.backend.open_streams == 0)
         until(lambda: bool(records.ended_calls))
     settled = next(iter(ledger.settlements.values()))
     assert settled.outcome == records.ended_calls[0].outcome == "client_abort"
@@ -122,8 +112,9 @@ def test_nothing_is_left_over_from_200_that_left() -> None:
     tale, ledger = Tale(2), MemoryLedger()
     process = psutil.Process()
     with running_server(tale, ledger=ledger) as server:
+        files_alone = process.num_fds()
         leave(ask(server, True))
-        assert tale.halted.acquire(timeout=10)
+        assert tale.halted.acquire(timeout=PATIENCE_S)
         until(lambda: server.backend.open_streams == 0)
         assert tale.loop is not None
 
@@ -132,14 +123,14 @@ def test_nothing_is_left_over_from_200_that_left() -> None:
                 return len(asyncio.all_tasks())
 
             assert tale.loop is not None
-            return asyncio.run_coroutine_threadsafe(count(), tale.loop).result(10)
+            return asyncio.run_coroutine_threadsafe(count(), tale.loop).result(PATIENCE_S)
 
         until(lambda: len(ledger.settlements) == 1)
-        time.sleep(0.05)
+        until(lambda: process.num_fds() == files_alone)
         files_before, tasks_before = process.num_fds(), tasks()
         for number in range(200):
             client = ask(server, number % 2 == 0, WIRES[number % 4])
-            assert tale.halted.acquire(timeout=10)
+            assert tale.halted.acquire(timeout=PATIENCE_S)
             leave(client, rudely=number % 3 == 0)
         until(lambda: server.backend.open_streams == 0)
         until(lambda: len(ledger.settlements) == 201)

@@ -46,37 +46,37 @@ def test_an_attempt_is_reserved_before_anything_else(meter: Meter, ledger: Memor
 
 def test_a_checkpoint_at_the_first_token_and_every_16(meter: Meter, ledger: MemoryLedger) -> None:
     for count in range(1, 50):
-        meter.observe(Delta("x", completion_tokens=count, prompt_tokens=7))
+        meter.observe_all([Delta("x", completion_tokens=count, prompt_tokens=7)])
     assert ledger.checkpoints == [("a", 7, 1), ("a", 7, 17), ("a", 7, 33), ("a", 7, 49)]
 
 
 def test_a_checkpoint_every_250_ms(meter: Meter, ledger: MemoryLedger, clock: Clock) -> None:
     for count in range(1, 6):
         clock.now_ms += 100
-        meter.observe(ToolDelta(0, "x", completion_tokens=count, prompt_tokens=7))
+        meter.observe_all([ToolDelta(0, "x", completion_tokens=count, prompt_tokens=7)])
     assert ledger.checkpoints == [("a", 7, 1), ("a", 7, 4)]
 
 
 def test_deltas_stand_for_tokens_where_none_are_told(meter: Meter, ledger: MemoryLedger) -> None:
     for _ in range(17):
-        meter.observe(Delta("x"))
+        meter.observe_all([Delta("x")])
     assert ledger.checkpoints == [("a", 0, 1), ("a", 0, 17)]
     assert meter.usage() == Usage(0, 17, provenance="estimated")
 
 
 def test_the_best_count_wins(meter: Meter) -> None:
-    meter.observe(Progress(3, 7))
-    meter.observe(Delta("x", completion_tokens=5, prompt_tokens=7))
-    meter.observe(Delta("y", completion_tokens=4))
+    meter.observe_all([Progress(3, 7)])
+    meter.observe_all([Delta("x", completion_tokens=5, prompt_tokens=7)])
+    meter.observe_all([Delta("y", completion_tokens=4)])
     assert meter.usage() == Usage(7, 5, provenance="counted")
-    meter.observe(Finished("stop"))
-    meter.observe(UsageReport(Usage(8, 6, 2)))
+    meter.observe_all([Finished("stop")])
+    meter.observe_all([UsageReport(Usage(8, 6, 2))])
     assert meter.usage() == Usage(8, 6, 2, provenance="reported")
 
 
 def test_a_call_is_settled_once(meter: Meter, ledger: MemoryLedger, clock: Clock) -> None:
     clock.now_ms += 30
-    meter.observe(Delta("x", completion_tokens=1, prompt_tokens=7))
+    meter.observe_all([Delta("x", completion_tokens=1, prompt_tokens=7)])
     clock.now_ms += 70
     meter.settle("upstream_error", BackendFailed("broken"))
     meter.settle("done")
@@ -93,7 +93,7 @@ def test_a_call_is_settled_once(meter: Meter, ledger: MemoryLedger, clock: Clock
 def test_before_the_first_token_only_a_client_that_leaves_pays_for_the_prompt(
     meter: Meter, ledger: MemoryLedger, outcome: Outcome, billed: int
 ) -> None:
-    meter.observe(Progress(3, 7))
+    meter.observe_all([Progress(3, 7)])
     assert ledger.checkpoints == []
     meter.settle(outcome)
     assert ledger.settlements["a"].usage.prompt_tokens == billed

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
+from arkway.admin.retired import NAMES
 from arkway.core.caller import Caller
 from arkway.core.errors import ArkwayError, BackendUnavailable, EndpointNotFound, EndpointStopped, Forbidden
 from arkway.core.model import Endpoint, ModelCard
@@ -52,6 +53,7 @@ def found(
 
 UNPINNED = endpoint(ROLLING, "small")
 FIRST = endpoint(PINNED, "small", version="1")
+THEIRS = endpoint("ep-20240701000000-their", "small", account="other")
 
 
 @pytest.mark.parametrize(
@@ -177,6 +179,40 @@ def test_retired_names_are_served_over_the_wire() -> None:
         reply = client.post("/v1/embeddings", {"model": "skylark-chat", "input": "问"})
         assert reply.status == 400
         assert "does not support" in json.loads(reply.body)["error"]["message"]
+
+
+@pytest.mark.parametrize("asked", ["skylark-chat", "Skylark2-pro-character-4k"])
+@pytest.mark.parametrize("endpoints", [(), (FIRST, THEIRS)])
+def test_a_retired_name_that_waits_for_a_model_says_what_the_operator_has_to_do(
+    asked: str, endpoints: tuple[Endpoint, ...]
+) -> None:
+    """And nothing of what else there is."""
+    waiting = Router(StaticDirectory({}, endpoints, (), ()), find_model, NAMES)
+    with pytest.raises(EndpointNotFound) as caught:
+        waiting.deployment(ME, asked, names=True, version="1.0")
+    assert caught.value.message == (
+        f"no model stands for the name `{asked}` here yet; the operator installs a chat model with `arkway pull`, or "
+        f"names one with `arkway aliases set {asked} MODEL`"
+    )
+    with pytest.raises(EndpointNotFound, match="does not exist or you do not have access"):
+        waiting.deployment(ME, asked, names=False)
+    with pytest.raises(EndpointNotFound, match="does not exist or you do not have access"):
+        waiting.deployment(ME, "skylark-new", names=True)
+
+
+def test_a_retired_name_that_has_its_model_elsewhere_is_not_found() -> None:
+    routed = Router(StaticDirectory({}, (THEIRS,), (), ALIASES), find_model, NAMES)
+    with pytest.raises(EndpointNotFound, match="does not exist or you do not have access"):
+        routed.deployment(ME, "skylark-chat", names=True)
+
+
+def test_a_retired_name_that_waits_over_the_wire() -> None:
+    bare = StaticDirectory({"ark-mine": ME}, (), (), ())
+    with running_server(directory=bare) as server, Connection(server.url, "ark-mine") as client:
+        body = {"model": "skylark-chat", "messages": [{"role": "user", "content": "hi"}]}
+        reply = client.post("/v1/chat/completions", body)
+        assert (reply.status, reply.json()["error"]["code"]) == (404, "model_not_found")
+        assert "`arkway aliases set skylark-chat MODEL`" in reply.json()["error"]["message"]
 
 
 def test_the_version_of_an_endpoint_that_is_not_installed_is_what_to_pull() -> None:

@@ -27,6 +27,7 @@ from arkway.testing import (
     scripted_parts,
 )
 from tests.tools.client import Connection
+from tests.tools.waiting import PATIENCE_S, soon, until
 from tests.tools.wires import CLIENTS, V3, Wire
 
 LARGE = "字" * 20_000
@@ -66,9 +67,10 @@ class Records:
 
     def __init__(self) -> None:
         self.ended_calls: list[CallRecord] = []
+        self.started_calls = 0
 
     def started(self, dialect: str, operation: str) -> None:
-        """Nothing to keep."""
+        self.started_calls += 1
 
     def ended(self, record: CallRecord) -> None:
         self.ended_calls.append(record)
@@ -92,7 +94,7 @@ def opened(url: str, script: Halting, wires: Iterable[Wire], *, stream: bool) ->
     """One call by each, all of them halted."""
     found = {wire: ask(url, wire, stream) for wire in wires}
     for _ in found:
-        assert script.halted.acquire(timeout=10)
+        assert script.halted.acquire(timeout=PATIENCE_S)
     return found
 
 
@@ -146,14 +148,14 @@ def test_a_client_that_reads_too_slowly_sees_no_end() -> None:
 
 
 def test_a_body_that_is_still_coming_is_answered_in_the_callers_dialect() -> None:
-    ledger = MemoryLedger()
+    ledger, records = MemoryLedger(), Records()
     clients: dict[Wire, Connection] = {}
-    with running_server(ledger=ledger) as server:
+    with running_server(ledger=ledger, observers=[records]) as server:
         for wire in CLIENTS:
             clients[wire] = client = Connection(server.url)
             fields = {"Host": client.host, "Authorization": f"Bearer {client.key}", "Content-Length": "100"}
             client.send_raw("POST", wire.chat().path, {**fields, **wire.headers}, b'{"model":')
-        threading.Event().wait(0.2)
+        until(lambda: records.started_calls == len(clients))
     for wire, client in clients.items():
         with client:
             reply = client.reply()
@@ -172,7 +174,7 @@ def test_a_call_that_ends_while_the_server_waits_is_whole() -> None:
         yield Delta("二", completion_tokens=2, prompt_tokens=7)
         yield Finished("stop")
 
-    with running_server(script, ledger=ledger) as server:
+    with running_server(script, ledger=ledger, settings={"server": {"drain_s": PATIENCE_S}}) as server:
         client = ask(server.url, V3, True)
         assert client.head()[0] == 200
         threading.Timer(0.3, gate.open).start()
@@ -195,14 +197,14 @@ def test_a_second_interrupt_does_not_wait_for_a_client_that_does_not_read() -> N
     server = _server(server_config(settings, asgi_app(settings, parts)), started.set)
     thread = threading.Thread(target=server.run)
     thread.start()
-    assert started.wait(10)
+    assert started.wait(PATIENCE_S)
     client = ask(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", V3, True)
     wait_until_stuck(script)
     server.handle_exit(signal.SIGINT, None)
     thread.join(1)
     assert thread.is_alive()
     server.handle_exit(signal.SIGINT, None)
-    thread.join(10)
+    thread.join(PATIENCE_S)
     client.close()
     assert not thread.is_alive()
     assert ended.is_set()
@@ -230,7 +232,7 @@ async def test_what_was_started_is_ended_when_the_server_is_cancelled_without_a_
 
     words.put_nowait({"type": "lifespan.startup"})
     served = asyncio.ensure_future(asgi_app(settings, parts)({"type": "lifespan"}, words.get, send))
-    await asyncio.sleep(0.05)
+    await soon(lambda: said)
     assert (said, ended) == (["lifespan.startup.complete"], [])
     served.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -241,7 +243,7 @@ async def test_what_was_started_is_ended_when_the_server_is_cancelled_without_a_
 async def test_only_a_cancellation_that_is_not_a_leaving_is_a_cut() -> None:
     async def told() -> bool:
         try:
-            await asyncio.sleep(10)
+            await asyncio.sleep(60)
         except asyncio.CancelledError:
             return leaving.cut()
         return False

@@ -26,9 +26,9 @@ from arkway.takeover.trust import recipes
 from arkway.testing import ENDPOINT_ID, Gate, RunningServer, Script, Step, running_server, says
 from tests.tools.client import Connection, frames, text
 from tests.tools.tls import SecureConnection, trusting
+from tests.tools.waiting import PATIENCE_S, until
 
 CHAT = "/api/v3/chat/completions"
-PATIENCE_S = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +108,7 @@ def test_a_client_that_leaves_ends_its_call(place: Files) -> None:
         assert client.head()[0] == 200
         assert server.backend.open_streams == 1
         client.close()
-        deadline_s = time.monotonic() + PATIENCE_S
-        while server.backend.open_streams and time.monotonic() < deadline_s:
-            time.sleep(0.01)
-        assert server.backend.open_streams == 0
+        until(lambda: server.backend.open_streams == 0)
 
 
 def test_a_stop_waits_for_the_streams_of_both(place: Files) -> None:
@@ -138,11 +135,8 @@ def test_a_stop_waits_for_the_streams_of_both(place: Files) -> None:
 
 def open_when_closed(ports: list[int], gate: Gate) -> None:
     """Lets the streams go on once neither port takes a connection any more: the server is stopping."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline_s and any(map(takes_connections, ports)):
-        time.sleep(0.02)
-    if not any(map(takes_connections, ports)):
-        gate.open()
+    until(lambda: not any(map(takes_connections, ports)))
+    gate.open()
 
 
 def takes_connections(port: int) -> bool:
@@ -151,12 +145,14 @@ def takes_connections(port: int) -> bool:
 
 
 def test_a_client_that_never_shakes_hands_does_not_hold_up_a_stop(place: Files) -> None:
+    others = threading.enumerate()
     with serving(place, says("天"), settings={"server": {"port": 0, "drain_s": 1}}) as server:
         port = int(server.https_url.rpartition(":")[2])
         mute = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
         time.sleep(0.1)
-        began_s = time.monotonic()
-    assert time.monotonic() - began_s < 5
+        (serves,) = (each for each in threading.enumerate() if each not in others and each.name == "arkway-testing")
+    serves.join(PATIENCE_S)
+    assert not serves.is_alive()
     mute.close()
 
 

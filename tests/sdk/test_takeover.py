@@ -287,22 +287,68 @@ def test_java_sample_of_v3(
     assert identity(java_home / "lib/security/cacerts") == store
 
 
+def by_socks(takeover: Takeover, java_home: Path, folder: Path) -> dict[str, str]:
+    """For SDKs that heed no HTTP proxy and look names up first, which this machine may not be able to: a hosts file of
+    the JDK's own names an address where nobody is."""
+    names = folder / "hosts"
+    names.write_text("".join(f"{NOWHERE} {host}\n" for host in VENDOR_HOSTS) + "127.0.0.1 localhost\n")
+    variables = takeover.variables("--java", str(java_home), "--socks")
+    variables["JAVA_TOOL_OPTIONS"] += f" -Djdk.net.hosts.file={names}"
+    return variables
+
+
+JAVA_BY_PAIR = """
+package com.volcengine.ark.pair;
+
+import com.volcengine.ark.runtime.model.completion.chat.*;
+import com.volcengine.ark.runtime.service.ArkService;
+import java.util.List;
+
+public class ByPair {
+    public static void main(String[] arguments) {
+        ArkService service = ArkService.builder()
+                .ak(System.getenv("VOLC_ACCESSKEY")).sk(System.getenv("VOLC_SECRETKEY")).build();
+        ChatCompletionRequest request = ChatCompletionRequest.builder()
+                .model(System.getenv("ENDPOINT_ID"))
+                .messages(List.of(ChatMessage.builder().role(ChatMessageRole.USER).content("?").build()))
+                .build();
+        System.out.println(service.createChatCompletion(request).getChoices().get(0).getMessage().getContent());
+        service.streamChatCompletion(request).blockingForEach(chunk -> chunk.getChoices()
+                .forEach(choice -> System.out.print(choice.getMessage().getContent())));
+        service.shutdownExecutor();
+        System.exit(0);
+    }
+}
+"""
+
+
+def test_the_ak_sk_mode_of_the_java_sdk(
+    server: RunningServer, takeover: Takeover, java_home: Path, tmp_path: Path
+) -> None:
+    """Here alone: it has no setting for where the control plane is. Its client of that heeds no HTTP proxy."""
+    server.audit.clear()
+    environ = {**by_socks(takeover, java_home, tmp_path), "ENDPOINT_ID": server.endpoint_id}
+
+    printed = java.output("java-ark", JAVA_BY_PAIR, tmp_path, server, environ)
+
+    assert printed.replace("null", "").split() == ["你好，世界", "你好，世界"]
+    (entry,) = server.audit
+    assert (entry.action, entry.target) == ("endpoints.get_api_key", server.endpoint_id)
+    assert [request.stream for request in server.backend.requests] == [False, True]
+
+
 @pytest.mark.parametrize("number", ["002", "004"])
 def test_java_maas_samples_of_2024(
     number: str, server: RunningServer, takeover: Takeover, java_home: Path, tmp_path: Path
 ) -> None:
-    """By SOCKS: this SDK heeds no HTTP proxy. It looks names up first, which this machine may not be able to: a hosts
-    file of the JDK's own names an address where nobody is. The sample of v1 has its doubles made floats, without which
-    it does not compile."""
+    """By SOCKS. The sample of v1 has its doubles made floats, without which it does not compile."""
     (source,) = java.PROGRAM.findall(guide(number))
     if number == "002":
         source = source.replace("Temperature(0.7)", "Temperature(0.7f)").replace("TopP(0.9)", "TopP(0.9f)")
-    names = tmp_path / "hosts"
-    names.write_text("".join(f"{NOWHERE} {host}\n" for host in VENDOR_HOSTS) + "127.0.0.1 localhost\n")
-    variables = takeover.variables("--java", str(java_home), "--socks")
-    variables["JAVA_TOOL_OPTIONS"] += f" -Djdk.net.hosts.file={names}"
 
-    lines = java.output("java-maas-2024", source, tmp_path, server, variables).splitlines()
+    lines = java.output(
+        "java-maas-2024", source, tmp_path, server, by_socks(takeover, java_home, tmp_path)
+    ).splitlines()
 
     assert VENDOR_HOSTS[0] in source
     assert lines[0] == "你好，世界"

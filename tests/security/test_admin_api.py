@@ -26,18 +26,26 @@ from tests.tools.client import Connection, Reply
 BODIES: dict[str, Any] = {
     "accounts.create": {"id": "fresh"},
     "projects.create": {"id": "fresh"},
+    "accounts.rename": {"name": "taken over"},
+    "projects.rename": {"name": "taken over"},
     "keys.create": {"name": "fresh"},
+    "keys.update": {"role": "viewer", "expires_at": None},
+    "access_keys.update": {"role": "viewer", "expires_at": None},
     "access_keys.create": {"name": "fresh"},
     "endpoints.create": {"name": "fresh", "model_name": CHAT_CARD.name},
     "endpoints.update": {"description": "taken over"},
     "limits.set": {"scope": "project", "amounts": {"rpm": 1}},
     "aliases.set": {"name": "fresh", "model_name": CHAT_CARD.name},
     "prices.set": {"model": "fresh", "prompt": 1, "completion": 1},
+    "upstreams.create": {"name": "fresh", "base_url": "http://127.0.0.1:9/v1"},
+    "upstreams.update": {"connect_s": 1},
+    "groups.set": {"model": "fresh", "members": [{"upstream": f"of-{HOST}", "model": "m"}]},
 }
 QUERIES = {
     "limits.remove": "scope=project",
     "aliases.remove": "name=none",
     "prices.remove": "model=none",
+    "groups.remove": "model=none",
 }
 NOWHERE = "nowhere"
 OPEN_ORIGIN = "access-control-allow-origin"
@@ -66,8 +74,8 @@ def state(place: Administered) -> bytes:
     kept: list[Any] = [commands.accounts(SERVER).show(OTHER), commands.projects(OTHER, SERVER).list()]
     for project in ("default", SECOND):
         kept += [commands.endpoints(OTHER, project, SERVER).list(), commands.limits(OTHER, project, SERVER).list()]
-        kept += [[(key.id, key.revoked_at) for key in commands.keys(OTHER, project, SERVER).list()]]
-        kept += [[(key.id, key.revoked_at) for key in commands.access_keys(OTHER, project, SERVER).list()]]
+        for keys in (commands.keys(OTHER, project, SERVER), commands.access_keys(OTHER, project, SERVER)):
+            kept += [[(key.id, key.role, key.expires_at, key.revoked_at) for key in keys.list()]]
     return repr(kept).encode()
 
 
@@ -158,6 +166,19 @@ def test_below_owners_nobody_leaves_his_project(place: Administered) -> None:
             assert client.do("usage.sums", query="project=*").status == 404
 
 
+def test_below_owners_nobody_learns_of_other_projects(place: Administered) -> None:
+    for role in ("viewer", "developer"):
+        with place.client(role, OTHER) as client:
+            assert [each["id"] for each in client.do("projects.list").json()["items"]] == ["default"]
+            assert client.do("projects.show", name="default").status == 200
+            foreign, nobody = client.do("projects.show", name=SECOND), client.do("projects.show", name=NOWHERE)
+            assert foreign.status == nobody.status == 404
+            assert _words(foreign, SECOND) == _words(nobody, NOWHERE)
+    with place.client("owner", OTHER) as client:
+        assert {SECOND, "default"} <= {each["id"] for each in client.do("projects.list").json()["items"]}
+        assert client.do("projects.show", name=SECOND).status == 200
+
+
 def test_nobody_gives_more_than_he_has(place: Administered) -> None:
     for operation_id in ("keys.create", "access_keys.create"):
         with place.client("owner") as owner:
@@ -166,6 +187,24 @@ def test_nobody_gives_more_than_he_has(place: Administered) -> None:
         with place.client() as operator:
             assert operator.do(operation_id, {"role": "operator"}).status == 201
             elsewhere = operator.do(operation_id, {"role": "operator"}, query=f"account={OTHER}")
+            assert shape_of(elsewhere) == (400, "InvalidParameter", "role")
+
+
+def test_a_key_above_ones_own_is_not_changed(place: Administered) -> None:
+    now_s = int(time.time())
+    key, _ = place.commands.keys(HOST, "default", SERVER).create("expiring", now_s, (), now_s + 60, role="operator")
+    pair = place.commands.access_keys(HOST, "default", SERVER).create("expiring", now_s, role="operator").info
+    for operation_id, name in (("keys.update", key.id), ("access_keys.update", pair.id)):
+        with place.client("owner") as owner:
+            for body in ({"expires_at": None}, {"role": "viewer"}, {}):
+                assert shape_of(owner.do(operation_id, body, name=name)) == (403, "AccessDenied", "")
+        with place.client() as operator:
+            assert operator.do(operation_id, {"role": "owner"}, name=name).json()["role"] == "owner"
+        with place.client("owner") as owner:
+            assert shape_of(owner.do(operation_id, {"role": "operator"}, name=name)) == (403, "AccessDenied", "")
+            assert owner.do(operation_id, {"role": "viewer"}, name=name).status == 200
+        with place.client() as operator:
+            elsewhere = operator.do(operation_id, {"role": "operator"}, query=f"account={OTHER}", of=OTHER)
             assert shape_of(elsewhere) == (400, "InvalidParameter", "role")
 
 
@@ -291,10 +330,11 @@ def test_what_a_whole_account_may_use_is_its_hosts_to_say(place: Administered) -
         assert client.do("limits.remove", query="scope=account").status == 200
 
 
+@pytest.mark.parametrize("operation_id", ["usage.calls", "audit.list"])
 @pytest.mark.parametrize("key", [["abc", "x"], ["x"], [None], [1.5, "x"]])
-def test_a_forged_cursor_is_told(place: Administered, key: list[Any]) -> None:
-    cursor = base64.urlsafe_b64encode(orjson.dumps(["usage.calls", key])).decode().rstrip("=")
+def test_a_forged_cursor_is_told(place: Administered, operation_id: str, key: list[Any]) -> None:
+    cursor = base64.urlsafe_b64encode(orjson.dumps([operation_id, key])).decode().rstrip("=")
     with place.client("owner") as client:
-        reply = client.do("usage.calls", query=f"cursor={cursor}")
+        reply = client.do(operation_id, query=f"cursor={cursor}")
     assert reply.status == 400
     assert reply.json()["error"]["field"] == "cursor"

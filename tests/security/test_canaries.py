@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -27,6 +26,7 @@ from arkway.testing import (
 from arkway.wire import json
 from tests.tools import signed
 from tests.tools.client import Connection, Reply
+from tests.tools.waiting import until
 from tests.tools.wires import CLIENTS, V3, Call, Wire
 
 PROMPT, ANSWER, NAME = "CANARY-PROMPT-7f3a", "CANARY-ANSWER-9c1e", "CANARY-NAME-5d2b"
@@ -109,9 +109,7 @@ def test_no_call_leaves_its_words_in_the_log(lines: io.StringIO, wire: Wire) -> 
         with Connection(server.url) as broken:
             broken.socket.sendall(f"GET /{PROMPT}\x00 HTTP/1.1\r\nX: {API_KEY}\r\n\r\n".encode())
             assert broken.reply().status == 400
-        settled_by = time.monotonic() + 10
-        while server.backend.open_streams and time.monotonic() < settled_by:
-            time.sleep(0.01)
+        until(lambda: not server.backend.open_streams)
         metrics = client.get("/metrics").body.decode()
     log = lines.getvalue()
     clean(log)

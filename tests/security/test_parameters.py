@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from arkway.testing import RunningServer
 from tests.tools.client import Connection, Reply
+from tests.tools.examples import examples
 from tests.tools.wires import OPERATIONS, WIRES, Wire, wire_path, with_value
 
 WORDS = (
@@ -36,7 +37,10 @@ NONSENSE = st.recursive(
     max_leaves=15,
 )
 FUZZ = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
 )
 
 

@@ -13,6 +13,7 @@ from arkway.core.events import Delta, Finished, Progress
 from arkway.testing import RunningServer, Step, running_server
 from arkway.wire import json
 from tests.tools.client import Connection
+from tests.tools.examples import examples
 from tests.tools.wires import CLIENTS, WIRES, Wire
 
 SAYINGS: dict[str, list[str]] = {
@@ -65,7 +66,7 @@ def test_answers_are_utf8_and_whole(client: Connection, wire: Wire, name: str) -
     assert wire.text_of(whole) == mended(["".join(SAYINGS[name])])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(st.text(st.characters(exclude_categories=())), max_size=8), wire=st.sampled_from(CLIENTS))
 def test_anything_at_all_arrives(client: Connection, pieces: list[str], wire: Wire) -> None:
     said[:] = pieces

@@ -14,6 +14,7 @@ from arkway.admin.access_keys import NewAccessKey
 from arkway.app.administration import admin_commands, status_of
 from arkway.core.audit import SERVER
 from arkway.core.caller import Caller, Role
+from arkway.core.upstream import Credential, Upstream
 from arkway.http.admin.commands import Commands
 from arkway.http.admin.shapes import model_shown
 from arkway.http.admin.table import OPERATIONS
@@ -24,6 +25,7 @@ from arkway.stores.schema import usage
 from arkway.stores.store import Store, open_store
 from arkway.testing import CHAT_CARD, EMBEDDING_CARD, RunningServer, running_server
 from tests.tools.client import Connection, Reply
+from tests.tools.databases import made
 
 HOST, OTHER = "default", "acme"
 SECOND = "second"
@@ -57,6 +59,8 @@ class Administered:
         for role in ROLES:
             if role != "operator" or account == HOST:
                 self.keys[account, role] = keys.create(role, now_s, role=role)[1]
+        server = Upstream(name=f"of-{account}", base_url="http://127.0.0.1:9/v1")
+        self.commands.upstreams(SERVER).add(server, Credential(), now_s)
         endpoint = self.commands.endpoints(account, "default", SERVER).create("first", CHAT_CARD.name, now_s)
         self.pair = self.commands.access_keys(account, "default", SERVER).create("pair", now_s)
         key, _ = keys.create("spare", now_s)
@@ -71,6 +75,7 @@ class Administered:
             "key": key.id,
             "access_key": self.pair.info.id,
             "endpoint": endpoint.id,
+            "upstream": f"of-{account}",
         }
 
     def server_caller(self) -> Caller:
@@ -112,7 +117,7 @@ def administered(home: Path, url: str = "", **options: Any) -> Iterator[Administ
     """A running server over a new database in ``home`` or at ``url``; ``options`` are those of `running_server`."""
     pepper = Pepper(b"testing only")
     ring = open_ring(home)
-    with open_store(home / "arkway.db", url, poll_s=0.05) as store:
+    with open_store(home / "arkway.db" if url else made(home / "arkway.db"), url, poll_s=0.05) as store:
         commands = admin_commands(
             store,
             pepper,

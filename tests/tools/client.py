@@ -12,7 +12,7 @@ import msgspec
 from arkway.testing import API_KEY
 from arkway.wire import json
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, Self
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from arkway.admin.audit import Acting
-from arkway.admin.keys import check_role
+from arkway.admin.keys import changes, check_role
 from arkway.core.audit import SERVER, Actor, Entry
 from arkway.core.caller import Role
 from arkway.core.errors import InvalidField
@@ -77,9 +78,9 @@ class AccessKeyTable(Protocol):
         account: str,
         project: str,
         access_key_id: str,
-        role: str,
-        endpoints: Sequence[str],
-        expires_at: int | None,
+        role: str | UnsetType,
+        endpoints: Sequence[str] | UnsetType,
+        expires_at: int | UnsetType | None,
     ) -> bool: ...
 
 
@@ -135,17 +136,25 @@ class AccessKeys:
         """Every pair of the project, revoked and expired ones too, oldest first."""
         return tuple(msgspec.convert(row, AccessKeyInfo) for row in self._table.rows(self._account, self._project))
 
-    def update(self, access_key_id: str, role: Role, endpoints: Sequence[str], expires_at: int | None) -> None:
-        """What a pair may do, to which endpoints and until when; its secret stays.
+    def update(
+        self,
+        access_key_id: str,
+        role: Role | UnsetType = UNSET,
+        endpoints: Sequence[str] | UnsetType = UNSET,
+        expires_at: int | UnsetType | None = UNSET,
+    ) -> None:
+        """What a pair may do, to which endpoints and until when; what is UNSET stays, and so does its secret.
 
-        Effective in running servers within two seconds. Raises InvalidField for an unusable role, and when there is no
-        such pair or it was revoked.
+        Effective in running servers within two seconds. Raises InvalidField for an unusable role, for a temporary pair
+        that would never expire, and when there is no such pair or it was revoked.
         """
-        check_role(role, self._account)
-        only = tuple(dict.fromkeys(endpoints))
-        entry = self._acting.entry(
-            "access_keys.update", access_key_id, role=role, endpoints=list(only), expires_at=expires_at
-        )
+        if role is not UNSET:
+            check_role(role, self._account)
+        if expires_at is None and access_key_id.startswith(TEMPORARY):
+            raise InvalidField("a temporary access key needs a time at which it expires", "expires_at")
+        only = endpoints if endpoints is UNSET else tuple(dict.fromkeys(endpoints))
+        detail = changes(role, only, expires_at)
+        entry = Entry(self._account, self._project, self._acting.actor, "access_keys.update", access_key_id, detail)
         if not self._table.under(entry).update(self._account, self._project, access_key_id, role, only, expires_at):
             raise InvalidField(
                 f"there is no access key `{access_key_id[:64]}` in use; `arkway aksk list` shows all of them", "id"

@@ -41,11 +41,24 @@ class AuditTable(Protocol):
     """Where the log is kept."""
 
     def rows(
-        self, account: str, *, since_ms: int = 0, actor: str = "", action: str = "", limit: int = 100
+        self,
+        account: str,
+        *,
+        since_ms: int = 0,
+        actor: str = "",
+        action: str = "",
+        limit: int = 100,
+        before: tuple[int, str] | None = None,
     ) -> Sequence[Mapping[str, Any]]: ...
 
     def rows_of_all(
-        self, *, since_ms: int = 0, actor: str = "", action: str = "", limit: int = 100
+        self,
+        *,
+        since_ms: int = 0,
+        actor: str = "",
+        action: str = "",
+        limit: int = 100,
+        before: tuple[int, str] | None = None,
     ) -> Sequence[Mapping[str, Any]]: ...
 
 
@@ -55,10 +68,22 @@ class AuditLog:
     def __init__(self, table: AuditTable, account: str | None) -> None:
         self._table, self._account = table, account
 
-    def list(self, since_ms: int = 0, actor: str = "", action: str = "", limit: int = 100) -> tuple[AuditInfo, ...]:
-        """The newest entries, newest first; at most ``limit`` and 10 000. ``actor`` and ``action`` empty = any."""
+    def list(
+        self,
+        since_ms: int = 0,
+        actor: str = "",
+        action: str = "",
+        limit: int = 100,
+        before: tuple[int, str] | None = None,
+    ) -> tuple[AuditInfo, ...]:
+        """The newest entries, newest first; at most ``limit`` and 10 000. ``actor`` and ``action`` empty = any.
+
+        ``before``: only those older than the entry of this time (epoch milliseconds) and id.
+        """
         if self._account is None:
-            rows = self._table.rows_of_all(since_ms=since_ms, actor=actor, action=action, limit=limit)
+            rows = self._table.rows_of_all(since_ms=since_ms, actor=actor, action=action, limit=limit, before=before)
         else:
-            rows = self._table.rows(self._account, since_ms=since_ms, actor=actor, action=action, limit=limit)
+            rows = self._table.rows(
+                self._account, since_ms=since_ms, actor=actor, action=action, limit=limit, before=before
+            )
         return tuple(msgspec.convert(row, AuditInfo) for row in rows)

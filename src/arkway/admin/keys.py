@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, Self
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from arkway.admin.audit import Acting
 from arkway.core import ids
@@ -56,7 +57,13 @@ class KeyTable(Protocol):
     def revoke(self, account: str, project: str, key_id: str, now_s: int) -> bool: ...
 
     def update(
-        self, account: str, project: str, key_id: str, role: str, endpoints: Sequence[str], expires_at: int | None
+        self,
+        account: str,
+        project: str,
+        key_id: str,
+        role: str | UnsetType,
+        endpoints: Sequence[str] | UnsetType,
+        expires_at: int | UnsetType | None,
     ) -> bool: ...
 
 
@@ -116,15 +123,23 @@ class Keys:
         """Every key of the project, revoked and expired ones too, oldest first."""
         return tuple(msgspec.convert(row, KeyInfo) for row in self._table.rows(self._account, self._project))
 
-    def update(self, key_id: str, role: Role, endpoints: Sequence[str], expires_at: int | None) -> None:
-        """What a key may do, to which endpoints and until when; its secret stays.
+    def update(
+        self,
+        key_id: str,
+        role: Role | UnsetType = UNSET,
+        endpoints: Sequence[str] | UnsetType = UNSET,
+        expires_at: int | UnsetType | None = UNSET,
+    ) -> None:
+        """What a key may do, to which endpoints and until when; what is UNSET stays, and so does its secret.
 
         Effective in running servers within two seconds. Raises InvalidField for an unusable role, and when there is no
         such key or it was revoked.
         """
-        check_role(role, self._account)
-        only = tuple(dict.fromkeys(endpoints))
-        entry = self._acting.entry("keys.update", key_id, role=role, endpoints=list(only), expires_at=expires_at)
+        if role is not UNSET:
+            check_role(role, self._account)
+        only = endpoints if endpoints is UNSET else tuple(dict.fromkeys(endpoints))
+        detail = changes(role, only, expires_at)
+        entry = Entry(self._account, self._project, self._acting.actor, "keys.update", key_id, detail)
         if not self._table.under(entry).update(self._account, self._project, key_id, role, only, expires_at):
             raise InvalidField(
                 f"there is no API key `{key_id[:64]}` in use; `arkway keys list` shows all of them", "id"
@@ -135,6 +150,15 @@ class Keys:
         table = self._table.under(self._acting.entry("keys.revoke", key_id))
         if not table.revoke(self._account, self._project, key_id, now_s):
             raise InvalidField(f"there is no API key `{key_id[:64]}`; `arkway keys list` shows all of them", "id")
+
+
+def changes(
+    role: str | UnsetType, endpoints: Sequence[str] | UnsetType, expires_at: int | UnsetType | None
+) -> dict[str, Any]:
+    """What the audit log is told of a changed key or pair: also that it has no expiry, or no endpoints of its own."""
+    detail = {"role": role, "endpoints": endpoints, "expires_at": expires_at}
+    found = {name: value for name, value in detail.items() if value is not UNSET}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 def check_role(role: str, account: str) -> None:

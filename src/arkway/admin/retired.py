@@ -31,6 +31,7 @@ PINNED = (
     "chatglm2-pro",
     "chatglm-130b",
 )
+NAMES = frozenset((*ROLLING, *PINNED))
 
 
 def retired_names(model_name: str, model_version: str) -> tuple[Alias, ...]:

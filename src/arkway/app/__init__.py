@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from weakref import WeakSet
 
 import uvicorn
+from msgspec import structs
 
 from arkway import __version__
+from arkway.admin import retired
+from arkway.app.exposition import Exposition
 from arkway.app.limits import Counting
+from arkway.app.workers import LONE, Seat
 from arkway.config import Settings
 from arkway.dialects.control import ControlForm
 from arkway.dialects.openai import OpenAI
@@ -18,13 +22,17 @@ from arkway.dialects.v1 import MaasV1
 from arkway.dialects.v2 import MaasV2
 from arkway.dialects.v3 import ArkV3
 from arkway.flow.identify import Identity, Repeats
+from arkway.flow.passage import Deadlines
 from arkway.flow.reserve import CostOf, Reserve, free
-from arkway.flow.road import Deadlines, Road
+from arkway.flow.road import Road
 from arkway.flow.route import FindModel, Router
 from arkway.http.admin import ROUTES as ADMIN_ROUTES
 from arkway.http.admin import AdminApi, AdminForm, Commands
-from arkway.http.asgi import AsgiApp
+from arkway.http.asgi import AsgiApp, Limits
+from arkway.http.edge import EdgeLimits
 from arkway.http.health import Health
+from arkway.http.hot import HotPath
+from arkway.http.protocol import edge_protocol
 from arkway.http.pulse import Pulse
 from arkway.http.serve import Page, Server
 from arkway.http.surface import ROUTES, Surface
@@ -37,6 +45,7 @@ from arkway.ports import (
     Embedder,
     Ledger,
     Observer,
+    Pushing,
     Refusing,
     Sealing,
     Tokenizer,
@@ -44,7 +53,7 @@ from arkway.ports import (
 from arkway.signing import Policy
 from arkway.telemetry.limits import LimitWatch
 from arkway.telemetry.log import AccessLog, Observers
-from arkway.telemetry.metrics import CONTENT_TYPE, Metrics, Reading
+from arkway.telemetry.metrics import Metrics, Reading
 
 # The vendor's names for the model service (v1, v2) and the control plane, as clients put them into a signature's scope.
 SERVICES = frozenset(("ml_maas", "ark"))
@@ -64,7 +73,7 @@ class Parts:
     directory: Directory
     find_model: FindModel
     ledger: Ledger
-    backends: Mapping[str, Backend]
+    backends: Mapping[str, Backend | Pushing]
     embedders: Mapping[str, Embedder]
     tokenizers: Mapping[str, Tokenizer]
     classifiers: Mapping[str, Classifier]
@@ -94,16 +103,18 @@ class Wiring:
     further warnings for readiness.
     """
 
-    def __init__(self, settings: Settings, parts: Parts) -> None:
+    def __init__(self, settings: Settings, parts: Parts, seat: Seat = LONE) -> None:
         self._parts = parts
         self._repeats = Repeats()
         self._pulses = WeakSet[Pulse]()
+        self._roads = WeakSet[Road]()
         self.notes: Callable[[], tuple[str, ...]] = tuple
         self._metrics = Metrics(self._gauges)
+        self._exposition = Exposition(self._metrics, seat)
         watch = LimitWatch(self._metrics.limited)
         self._counting = Counting(settings.limits, parts.spent, parts.refresh_spent, watch.exceeded)
         server = self._server(settings, parts)
-        self.app = AsgiApp(server, self._startup, self._shutdown, secrets.token_bytes)
+        self.app = AsgiApp(server, self._startup, self._shutdown, secrets.token_bytes, edge_limits(settings))
 
     def rewire(self, settings: Settings, parts: Parts) -> None:
         """Requests that come from now on meet these; those under way end as they began. For the event loop."""
@@ -116,17 +127,20 @@ class Wiring:
             observers.append(AccessLog())
         pulse = Pulse(settings.stream.heartbeat_s)
         self._pulses.add(pulse)
+        road = _road(settings, parts, Reserve(parts.directory, self._counting.limiter, parts.cost_of))
+        self._roads.add(road)
         return Server(
             Surface(
                 _dialects(settings, parts.sealing), _named(settings), (*ROUTES, *(ADMIN_ROUTES if parts.admin else ()))
             ),
             Identity(parts.directory, _policy(settings), self._repeats),
-            _road(settings, parts, Reserve(parts.directory, self._counting.limiter, parts.cost_of)),
+            road,
             parts.control,
-            _pages(self._metrics, Health(__version__, parts.troubles, lambda: (*parts.warnings(), *self.notes()))),
+            _pages(self._exposition, Health(__version__, parts.troubles, lambda: (*parts.warnings(), *self.notes()))),
             Observers(*observers),
             pulse,
             AdminApi(parts.admin) if parts.admin else None,
+            told_overhead=settings.server.overhead_header,
         )
 
     def _gauges(self) -> Reading:
@@ -134,14 +148,18 @@ class Wiring:
         return {**self._parts.gauges(), **own}
 
     async def _startup(self) -> None:
+        await self._exposition.start()
         await self._counting.start()
         await self._parts.startup()
 
     async def _shutdown(self) -> None:
+        for road in list(self._roads):
+            road.cut_all()
         for pulse in list(self._pulses):
-            await pulse.aclose()
+            pulse.close()
         await self._parts.shutdown()
         await self._counting.aclose()
+        await self._exposition.aclose()
 
 
 def _policy(settings: Settings) -> Policy:
@@ -168,10 +186,14 @@ def _named(settings: Settings) -> frozenset[str]:
     return frozenset(("v1", *(name for name, on in names.items() if on)))
 
 
+def _hot(settings: Settings, app: AsgiApp) -> HotPath | None:
+    return HotPath(lambda: app.server, secrets.token_bytes) if settings.server.hot_path else None
+
+
 def _road(settings: Settings, parts: Parts, reserve: Reserve) -> Road:
     stream = settings.stream
     return Road(
-        Router(parts.directory, parts.find_model),
+        Router(parts.directory, parts.find_model, retired.NAMES),
         parts.ledger,
         parts.backends,
         parts.embedders,
@@ -182,28 +204,29 @@ def _road(settings: Settings, parts: Parts, reserve: Reserve) -> Road:
     )
 
 
+def edge_limits(settings: Settings, requests: Limits | None = None) -> EdgeLimits:
+    """The section ``[edge]``; what ``requests`` limits, by that."""
+    return EdgeLimits(**{**structs.asdict(settings.edge), **(structs.asdict(requests) if requests else {})})
+
+
 def server_config(settings: Settings, app: AsgiApp) -> uvicorn.Config:
-    """How uvicorn serves the application: uvloop and httptools, no banner, our own log."""
+    """How uvicorn serves the application: uvloop, our own connections, no banner, our own log."""
     return uvicorn.Config(
         app,
         host=settings.server.host,
         port=settings.server.port,
         loop="uvloop",
-        http="httptools",
+        http=edge_protocol(edge_limits(settings, app.limits), app.refusal, _hot(settings, app)),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=75,
         timeout_graceful_shutdown=round(settings.server.drain_s),
         backlog=2048,
     )
 
 
-def _pages(metrics: Metrics, health: Health) -> dict[str, Page]:
-    async def exposition() -> tuple[int, str, bytes]:
-        return 200, CONTENT_TYPE, metrics.render()
-
-    return {"livez": health.live, "readyz": health.ready, "metrics": exposition}
+def _pages(exposition: Exposition, health: Health) -> dict[str, Page]:
+    return {"livez": health.live, "readyz": health.ready, "metrics": exposition.page}

@@ -9,10 +9,12 @@ from arkway.admin.access_keys import AccessKeys
 from arkway.admin.aliases import Aliases
 from arkway.admin.audit import AuditLog
 from arkway.admin.endpoints import Endpoints
+from arkway.admin.groups import Groups
 from arkway.admin.keys import Keys
 from arkway.admin.limits import Limits
 from arkway.admin.prices import Prices
 from arkway.admin.tenancy import Accounts, Projects
+from arkway.admin.upstreams import Upstreams
 from arkway.admin.usage import UsageReports
 from arkway.http.admin import Commands
 from arkway.http.admin.commands import FindModel
@@ -27,6 +29,7 @@ from arkway.stores.prices import PriceTable
 from arkway.stores.store import Store
 from arkway.stores.tables import AliasTable, EndpointTable, KeyTable
 from arkway.stores.tenancy import AccountTable, ProjectTable
+from arkway.stores.upstreams import GroupTable, UpstreamTable
 from arkway.stores.usage import UsageTable
 from arkway.telemetry.metrics import Reading
 
@@ -49,6 +52,8 @@ def admin_commands(
         limits=lambda account, project, actor: Limits(LimitTable(store), account, project, actor),
         aliases=lambda actor: Aliases(AliasTable(store), actor),
         prices=lambda actor: Prices(PriceTable(store), actor),
+        upstreams=lambda actor: Upstreams(UpstreamTable(store, ring), actor),
+        groups=lambda actor: Groups(GroupTable(store), actor),
         usage=lambda account, project: UsageReports(UsageTable(store), account, project),
         audit=lambda account: AuditLog(AuditTable(store), account),
         find_model=find_model,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+
 from arkway.admin.endpoints import Endpoints
 from arkway.config import Settings
 from arkway.control import Access, Certificate, ControlPlane
-from arkway.control.access import FindModel
+from arkway.control.access import Change, FindModel
 from arkway.core.audit import Actor
 from arkway.ports import Directory, Sealing
 from arkway.stores.audit import AuditTable
 from arkway.stores.home import Pepper
 from arkway.stores.rates import RateTable
+from arkway.stores.recorded import Within
 from arkway.stores.store import Store
 from arkway.stores.tables import EndpointTable
 from arkway.stores.temporary import TemporaryKeys
@@ -33,10 +36,18 @@ def control_plane(
     def rates(account: str, project: str, actor: Actor) -> RateTable:
         return RateTable(store, account, project, actor)
 
+    def together(account: str, project: str, actor: Actor, change: Change) -> None:
+        def work(connection: sa.Connection) -> None:
+            inside = Within(connection)
+            endpoints = Endpoints(EndpointTable(inside), account, project, actor)
+            change(endpoints, RateTable(inside, account, project, actor))
+
+        store.run_sync(work, tell=True)
+
     def has_project(account: str, project: str) -> bool:
         return any(row["id"] == project for row in ProjectTable(store).rows(account))
 
-    access = Access(resources, rates, has_project, AuditTable(store), directory, find_model)
+    access = Access(resources, rates, together, has_project, AuditTable(store), directory, find_model)
     issue = TemporaryKeys(pepper).issue
     return ControlPlane(access, issue, settings.control.api_key_max_s, certificate(sealing))
 

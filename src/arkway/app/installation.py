@@ -20,6 +20,7 @@ from arkway.app import Parts
 from arkway.app.administration import admin_commands, models_shown, status_of
 from arkway.app.control import control_plane
 from arkway.app.limits import cost_in
+from arkway.app.upstreams import UPSTREAM, Upstreams
 from arkway.app.workers import LONE, Seat
 from arkway.backends.embedding import UseEmbedder
 from arkway.backends.engine.cpus import usable_cpus
@@ -123,6 +124,7 @@ class Installation:
             self._keep_sums()
         self._take_in_journals(home)
         self._directory = CachedDirectory(self._store, spice, ring)
+        self._upstreams = Upstreams(self._store, ring)
         self._book = PriceBook()
         self._cost_of = cost_in(settings.limits.currency, self._book)
         self._spending = self._spent_so_far()
@@ -130,8 +132,8 @@ class Installation:
         self._keys = Keys(KeyTable(self._store), spice.digest)
         self._aliases = Aliases(AliasTable(self._store))
         with self._store.alone():
-            self.new_endpoints = self._endpoints.ensure([m.name for m in self.shelf.models], now_s)
-            self._with_endpoint = {m.name for m in self.shelf.models}
+            self._with_endpoint = self._served_names()
+            self.new_endpoints = self._endpoints.ensure(sorted(self._with_endpoint), now_s)
             self._aliased = self._ensure_aliases()
             self.new_key = "" if self._keys.list() else self._keys.create("first", now_s)[1]
         self._embedder = UseEmbedder(idle_stop_s=settings.engine.idle_stop_s)
@@ -158,6 +160,10 @@ class Installation:
             self._keys.revoke(key.id, int(time.time()))
         self.new_key = ""
 
+    def find_model(self, name: str, version: str) -> tuple[ModelCard, str] | None:
+        """An installed model, else one that upstreams answer for, and the key of its backend."""
+        return self.shelf.find(name, version) or self._upstreams.find(name, version)
+
     def endpoints(self) -> tuple[Endpoint, ...]:
         return self._endpoints.list()
 
@@ -169,13 +175,13 @@ class Installation:
         sealing = load_or_create(self._settings.home) if self._settings.surface.message_encryption else None
         return Parts(
             directory=self._directory,
-            find_model=self.shelf.find,
+            find_model=self.find_model,
             ledger=self._journal,
-            backends={ENGINE: pool},
-            embedders={EMBEDDING: self._embedder},
-            tokenizers={ENGINE: pool, EMBEDDING: self._embedder},
+            backends={ENGINE: pool, UPSTREAM: self._upstreams.groups},
+            embedders={EMBEDDING: self._embedder, UPSTREAM: self._upstreams.texts},
+            tokenizers={ENGINE: pool, EMBEDDING: self._embedder, UPSTREAM: self._upstreams.texts},
             classifiers={ENGINE: pool},
-            control=control_plane(self._settings, self._store, self._pepper, self._directory, self.shelf.find, sealing),
+            control=control_plane(self._settings, self._store, self._pepper, self._directory, self.find_model, sealing),
             admin=self._admin() if self._settings.admin.enabled else None,
             sealing=sealing,
             startup=self._startup,
@@ -191,7 +197,7 @@ class Installation:
     def renewed(self, settings: Settings, parts: Parts) -> Parts:
         """The parts under changed settings. Reads the disk: not for the event loop."""
         sealing = load_or_create(settings.home) if settings.surface.message_encryption else None
-        control = control_plane(settings, self._store, self._pepper, self._directory, self.shelf.find, sealing)
+        control = control_plane(settings, self._store, self._pepper, self._directory, self.find_model, sealing)
         return replace(parts, control=control, sealing=sealing, admin=self._admin() if settings.admin.enabled else None)
 
     def adjust(self, settings: Settings) -> None:
@@ -208,8 +214,8 @@ class Installation:
             self._store,
             self._pepper,
             self._ring,
-            self.shelf.find,
-            lambda: models_shown(self.shelf.models),
+            self.find_model,
+            lambda: (*models_shown(self.shelf.models), *self._upstreams.models()),
             lambda: status_of(self._troubles(), self._warnings(), self._gauges()),
         )
 
@@ -235,6 +241,7 @@ class Installation:
             drain_left(left, UsageTable(self._store), self._store)
 
     async def _startup(self) -> None:
+        self._upstreams.begin()
         self._tasks.append(asyncio.create_task(self._watch_models()))
         if self._settings.engine.preload:
             self._tasks.append(asyncio.create_task(self._preload()))
@@ -243,6 +250,7 @@ class Installation:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._upstreams.aclose()
         if self._pool is not None:
             await self._pool.aclose()
         await self._embedder.aclose()
@@ -252,7 +260,7 @@ class Installation:
         if first is None or self._pool is None:
             return
         try:
-            await self._pool.start(first.card.served_name)
+            await self._pool.load(first.card.served_name)
         except ArkwayError as error:
             log.warning("the model %s does not start: %s", first.card.served_name, error.message)
 
@@ -279,17 +287,20 @@ class Installation:
 
     async def _ensure_endpoints(self) -> None:
         """In a thread, which waits for the database's own: the event loop must not."""
-        new = {model.name for model in self.shelf.models} - self._with_endpoint
+        new = self._served_names() - self._with_endpoint
         if new:
             made = await asyncio.to_thread(self._make_endpoints, sorted(new))
             self._with_endpoint |= new
             for endpoint in made:
-                log.info("the model %s is installed and has the endpoint %s", endpoint.model_name, endpoint.id)
+                log.info("the model %s is served and has the endpoint %s", endpoint.model_name, endpoint.id)
 
     def _make_endpoints(self, models: Sequence[str]) -> tuple[Endpoint, ...]:
         """Other processes of this server see the same models at the same time."""
         with self._store.alone():
             return self._endpoints.ensure(models, int(time.time()))
+
+    def _served_names(self) -> set[str]:
+        return {model.name for model in self.shelf.models} | self._upstreams.names()
 
     def _ensure_aliases(self) -> bool:
         """Retired models' names stand for the first chat model from the moment it is there; False until then."""
@@ -306,6 +317,7 @@ class Installation:
         return {
             "ledger_lag_bytes": self._drain.lag,
             "ledger_open_attempts": self._drain.open_attempts,
+            **self._upstreams.gauges(),
             "engine_ready": sum(engine.ready for engine in engines),
             "engine_queue": sum(engine.queue for engine in engines),
             "engine_in_flight": sum(engine.in_flight for engine in engines),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import sys
 import time
 from pathlib import Path
 
@@ -12,11 +13,17 @@ import uvicorn
 
 from arkway.config import Settings
 from arkway.core.errors import Misconfigured
+from arkway.http.edge import Edge, raise_descriptors
+from arkway.http.protocol import EdgeProtocol
 
 HANDSHAKE_S = 10.0
 """How long a client may take to agree on a key."""
 GOODBYE_S = 2.0
 """How long a closed TLS connection waits for the client's own goodbye."""
+
+
+UNSENT_BYTES = 128 * 1024
+"""What the kernel keeps for one connection beyond what its client has room for."""
 
 
 class Https:
@@ -47,14 +54,29 @@ class TwoListeners(uvicorn.Server):
         self._https = https
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        edge = _edge(self.config)
+        raise_descriptors(edge.limits.connections)
         await super().startup(sockets)
         if self.started and self._https is not None:
             self.servers.append(await self._listen(self._https))
+        for server in self.servers if self.started else ():
+            for listener in server.sockets:
+                _spare_the_kernel(listener, edge.limits.write_stall_s)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Calls that are no tasks are not cancelled with the others when the time is over.
+        patience_s = self.config.timeout_graceful_shutdown or 0
+        cut = asyncio.get_running_loop().call_later(patience_s, self.cut)
         await super().shutdown(sockets)
+        cut.cancel()
         if self._https is not None:
             self._https.listener.close()
+
+    def cut(self) -> None:
+        """Ends what is being answered without a task: it is not waited for any longer."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, EdgeProtocol):
+                connection.cut()
 
     async def _listen(self, https: Https) -> asyncio.base_events.Server:
         return await asyncio.get_running_loop().create_server(
@@ -71,6 +93,24 @@ class TwoListeners(uvicorn.Server):
         return self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
+
+
+def _edge(config: uvicorn.Config) -> Edge:
+    if not config.loaded:
+        config.load()
+    protocol = config.http_protocol_class
+    assert issubclass(protocol, EdgeProtocol)
+    return protocol.edge
+
+
+def _spare_the_kernel(listener: socket.socket, patience_s: float) -> None:
+    """For connections taken from here on: little is kept in the kernel for a client that does not read, and not long.
+
+    Without it megabytes are, of which the process itself learns nothing (Linux, tcp(7)).
+    """
+    if listener.family in (socket.AF_INET, socket.AF_INET6) and sys.platform == "linux":
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(patience_s * 1000)))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import secrets
 import select
 import signal
 import sys
@@ -30,13 +31,14 @@ log = logging.getLogger("arkway.workers")
 class Seat(msgspec.Struct, frozen=True):
     """Which of how many processes; ``lifeline`` is a descriptor at its end when the watcher is gone (-1: no watcher).
 
-    ``report`` is where to write when ready.
+    ``report`` is where to write when ready; ``meeting`` names where the processes ask each other (empty: there is one).
     """
 
     number: int
     count: int
     lifeline: int = -1
     report: int = -1
+    meeting: str = ""
 
     def ready(self, announcement: str) -> None:
         """Tell the watcher, which passes the first process's announcement on when all are ready."""
@@ -76,6 +78,7 @@ class Workers:
         self._announced = self._failed = False
         self._stopping_s = 0.0
         self._heard = b""
+        self._meeting = secrets.token_hex(16)
 
     def run(self) -> bool:
         """Until a signal ends it; False when a process could not start, or did not end well."""
@@ -117,7 +120,7 @@ class Workers:
         sys.stderr.flush()
         place.pid = os.fork()
         if place.pid == 0:
-            self._serve(Seat(place.number, self._count, self._lifeline, self._report))
+            self._serve(Seat(place.number, self._count, self._lifeline, self._report, self._meeting))
 
     def _serve(self, seat: Seat) -> None:
         """The new process, which never returns. In a group of its own: a Ctrl-C is for the watcher to pass on."""

@@ -82,12 +82,23 @@ def _aliases(store: Store) -> Aliases:
 
 
 def check_installed(ctx: click.Context, model_name: str, version: str) -> None:
-    """Raises ClickException unless this version of the model is installed ("" = any)."""
+    """Raises ClickException unless this version of the model is installed, or upstreams answer for it ("" = any)."""
     from arkway.cli.context import settings
     from arkway.models.store import ModelStore
 
-    if ModelStore(settings(ctx).home / "models").find(model_name, version) is None:
+    if ModelStore(settings(ctx).home / "models").find(model_name, version) is None and not _grouped(
+        ctx, model_name, version
+    ):
         name = f"{model_name}:{version}" if version else model_name
         raise click.ClickException(
-            f"the model `{name}` is not installed; `arkway models list` shows what is, `arkway pull {name}` installs it"
+            f"the model `{name}` is not installed; `arkway models list` shows what is, `arkway pull {name}` installs "
+            "it, and `arkway groups set` lets other servers answer for it"
         )
+
+
+def _grouped(ctx: click.Context, model_name: str, version: str) -> bool:
+    from arkway.cli.groups import groups_over
+
+    with opened(ctx) as store:
+        versions = groups_over(store).versions(model_name)
+    return any(version in ("", info.card.version) for info in versions)

@@ -41,13 +41,14 @@ def command(
     secrets_out: Path | None,
     as_json: bool,
 ) -> None:
-    """Make accounts, projects, endpoints, keys, aliases, limits and prices what a file says.
+    """Make accounts, projects, upstreams, groups, endpoints, keys, aliases, limits and prices what a file says.
 
     The plan is shown first: `+` is made, `~` is changed, `-` is stopped, revoked or removed. Then everything happens in
     one transaction, or nothing. What the file does not name is reported, and stays unless you say --prune. Applied
     twice, the second time changes nothing. `-f -` reads standard input.
 
-    A key is in the file by its name: one that is not there yet is made, and its secret is shown this once.
+    A key is in the file by its name: one that is not there yet is made, and its secret is shown this once. The secret
+    of an upstream is taken from the variable of the environment that the file names (`key_env`).
 
     \b
     arkway export -o platform.toml

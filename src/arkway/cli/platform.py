@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
     from arkway.admin.access_keys import AccessKeys
     from arkway.admin.apply import Commands
     from arkway.admin.endpoints import Endpoints
+    from arkway.admin.groups import Groups
     from arkway.admin.keys import Keys
     from arkway.admin.limits import Limits
     from arkway.admin.tenancy import Projects
+    from arkway.admin.upstreams import Upstreams
     from arkway.core.audit import Actor
     from arkway.stores.home import Pepper
     from arkway.stores.keyring import KeyRing
@@ -39,6 +42,24 @@ class Host:
         self.accounts = Accounts(AccountTable(store), actor)
         self.aliases = Aliases(AliasTable(store), actor)
         self.prices = Prices(PriceTable(store), actor)
+
+    @property
+    def upstreams(self) -> Upstreams:
+        from arkway.admin.upstreams import Upstreams
+        from arkway.stores.upstreams import UpstreamTable
+
+        return Upstreams(UpstreamTable(self._store, self._ring()), self._actor)
+
+    @property
+    def groups(self) -> Groups:
+        from arkway.admin.groups import Groups
+        from arkway.stores.upstreams import GroupTable
+
+        return Groups(GroupTable(self._store), self._actor)
+
+    def variable(self, name: str) -> str:
+        """What the environment's variable holds."""
+        return os.environ.get(name, "").strip()
 
     def projects(self, account: str) -> Projects:
         from arkway.admin.tenancy import Projects

@@ -1,4 +1,4 @@
-"""``arkway secrets``: the key ring, under which the secrets of access keys lie in the database."""
+"""``arkway secrets``: the key ring, under which the secrets of access keys and upstreams lie in the database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group("secrets")
 def command() -> None:
-    """Look after the keys under which the secrets of access keys are encrypted.
+    """Look after the keys under which the secrets of access keys and upstreams are encrypted.
 
     They are in the file `keyring` of the data directory, unless ARKWAY_MASTER_KEY or the setting `secrets.command`
     gives them.
@@ -54,17 +54,18 @@ def rotate_keys(ctx: click.Context, drop_old: bool, as_json: bool) -> None:
 
 def _print(done: Rotation) -> None:
     click.echo(f"current key {done.current}" + (" (new)" if done.new_key else ""))
-    click.echo(f"{done.rows} access keys were encrypted anew")
+    click.echo(f"{done.rows} secrets were encrypted anew")
     if not done.new_key:
         click.echo("no key was made: the current one was given, or made by a rotation that was interrupted", err=True)
     for kid in done.dropped:
         click.echo(f"dropped the key {kid}")
-    for access_key_id in done.unreadable:
-        click.echo(
-            f"the secret of {access_key_id} does not decrypt; restore its key, or revoke it: "
-            f"arkway aksk revoke {access_key_id}",
-            err=True,
-        )
+    for place in done.unreadable:
+        click.echo(f"the secret of {place} does not decrypt; restore its key, or {_otherwise(place)}", err=True)
+
+
+def _otherwise(place: str) -> str:
+    kind, _, name = place.rpartition("/")
+    return f"give it again: arkway upstreams update {name}" if kind else f"revoke it: arkway aksk revoke {name}"
 
 
 def _shown(done: int, total: int) -> None:

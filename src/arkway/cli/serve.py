@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 FORCED_S = 1.0
 DRAIN_SLACK_S = 30.0
+COLLECT_AFTER = 50_000
 
 
 @click.command("serve")
@@ -172,12 +174,13 @@ def _serve(
         text = _announcement(config, listener, installation, key_path, as_json, pid or os.getpid())
         announce = partial(_say, text) if seat is None else partial(seat.ready, text)
         parts = installation.parts()
-        wiring = Wiring(config, parts)
+        wiring = Wiring(config, parts, place)
         wiring.notes = reloader.notes
         uvicorn_config = server_config(config, wiring.app)
         prepare = preparing(installation, wiring, parts, uvicorn_config, https)
 
         def ready() -> None:
+            _rarely_collect()
             reloader.start(prepare)
             announce()
 
@@ -187,6 +190,13 @@ def _serve(
         installation.close()
     if not server.started:
         raise SystemExit(1)
+
+
+def _rarely_collect() -> None:
+    """Calls leave no cycles behind, and what was loaded by now stays: to look through it again is for nothing."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 20, 50)
 
 
 def _say(text: str) -> None:
@@ -242,6 +252,8 @@ def _cut(loop: asyncio.AbstractEventLoop, state: ServerState) -> None:
     """Ends the calls under way, and a little later the connections of clients that do not read."""
     for task in state.tasks:
         task.cancel()
+    for connection in list(state.connections):
+        connection.cut()  # type: ignore[union-attr]
     loop.call_later(FORCED_S, _abort, state)
 
 
@@ -308,10 +320,24 @@ def _offer_a_model(ctx: click.Context, config: Settings, pull: bool | None, *, q
         from arkway.cli.pull import command as pull_command
 
         ctx.invoke(pull_command)
-    elif not quiet:
+    elif not quiet and not _has_groups(ctx, config):
         click.echo(
-            "No chat model is installed; chat calls are refused until `arkway pull` has installed one.", err=True
+            "No chat model is installed; chat calls are refused until `arkway pull` has installed one, or "
+            "`arkway upstreams add` has put another server behind this one.",
+            err=True,
         )
+
+
+def _has_groups(ctx: click.Context, config: Settings) -> bool:
+    """Whether other servers answer for models; a database that is not there yet has none."""
+    from arkway.cli.database import opened
+    from arkway.cli.groups import groups_over
+    from arkway.stores.home import database_path
+
+    if not config.database.url and not database_path(config.home).exists():
+        return False
+    with opened(ctx) as store:
+        return bool(groups_over(store).list())
 
 
 def _kept_key(config: Settings, installation: Installation, as_json: bool) -> str:

@@ -60,6 +60,11 @@ class RateLimits(Protocol):
     def put(self, endpoint_id: str, rates: Rates, now_s: int) -> None: ...
 
 
+Change = Callable[[Resources, RateLimits], None]
+Together = Callable[[str, str, Actor, Change], None]
+"""Does a change of one account's project, on somebody's behalf, as one step: all of it is kept, or none."""
+
+
 class Certificate(msgspec.Struct, frozen=True):
     """The certificate of message encryption: PEM, and when it is good (epoch seconds)."""
 
@@ -69,10 +74,14 @@ class Certificate(msgspec.Struct, frozen=True):
 
 
 class Access(msgspec.Struct, frozen=True):
-    """How the control plane comes by what it acts on; ``resources`` and ``rates`` take account, project and actor."""
+    """How the control plane comes by what it acts on; ``resources`` and ``rates`` take account, project and actor.
+
+    ``together``: for a change of an endpoint and of its rates.
+    """
 
     resources: Callable[[str, str, Actor], Resources]
     rates: Callable[[str, str, Actor], RateLimits]
+    together: Together
     has_project: Callable[[str, str], bool]
     audit: Audit
     directory: Directory

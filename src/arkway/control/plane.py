@@ -8,7 +8,15 @@ from typing import Any
 
 import msgspec
 
-from arkway.control.access import Access, Certificate, Request, Resources, place_of, project_of
+from arkway.control.access import (
+    Access,
+    Certificate,
+    RateLimits,
+    Request,
+    Resources,
+    place_of,
+    project_of,
+)
 from arkway.control.actions import Operation, kind_of
 from arkway.control.api_keys import ApiKeys, Issue
 from arkway.control.errors import ActionUnsupported, ResourceNotFound
@@ -65,7 +73,7 @@ class ControlPlane:
         project = project_of(self._access, request)
         resources = self._access.resources(caller.account, project, request.actor)
         name, version = self._model(reader, values["ModelReference"])
-        rates = _rates(reader, values, Rates())
+        rates = _rates(Rates(), _sent_rates(reader, values))
         draft = resources.draft(
             values["Name"],
             name,
@@ -77,10 +85,13 @@ class ControlPlane:
         )
         if values.get("DryRun"):
             return {"Id": ""}
-        if rates != Rates():
-            # Before the endpoint itself, which is never there without its limit.
-            self._access.rates(caller.account, project, request.actor).put(draft.id, rates, request.now_s)
-        resources.add(draft)
+
+        def keep(resources: Resources, limits: RateLimits) -> None:
+            resources.add(draft)
+            if rates != Rates():
+                limits.put(draft.id, rates, request.now_s)
+
+        self._access.together(caller.account, project, request.actor, keep)
         return {"Id": draft.id}
 
     def _get(self, request: Request) -> dict[str, Any]:
@@ -97,20 +108,23 @@ class ControlPlane:
         return page(seen, request.values, request.reader)
 
     def _update(self, request: Request) -> dict[str, Any]:
-        resources, endpoint = self._found(request)
-        change = self._change(request)
-        resources.check(change)
-        held = self._rates_of(request, endpoint)
-        rates = _rates(request.reader, request.values, held)
-        if rates != held:
-            # Whoever looks after an endpoint does not lift the limit that its owner has set.
-            require(request.caller, "limits.set")
-        if request.values.get("DryRun"):
-            return {"Id": endpoint.id}
-        if rates != held:
-            limits = self._access.rates(endpoint.account, endpoint.project, request.actor)
-            limits.put(endpoint.id, rates, request.now_s)
-        resources.update(endpoint.id, change, request.now_s)
+        _, endpoint = self._found(request)
+        change, sent = self._change(request), _sent_rates(request.reader, request.values)
+
+        def keep(resources: Resources, limits: RateLimits) -> None:
+            resources.check(change)
+            held = limits.all().get(endpoint.id, Rates())
+            rates = _rates(held, sent)
+            if rates != held:
+                # Whoever looks after an endpoint does not lift the limit that its owner has set.
+                require(request.caller, "limits.set")
+            if request.values.get("DryRun"):
+                return
+            resources.update(endpoint.id, change, request.now_s)
+            if rates != held:
+                limits.put(endpoint.id, rates, request.now_s)
+
+        self._access.together(endpoint.account, endpoint.project, request.actor, keep)
         return {"Id": endpoint.id}
 
     def _change(self, request: Request) -> EndpointChange:
@@ -196,9 +210,10 @@ class ControlPlane:
         )
 
 
-def _rates(reader: Reader, values: Mapping[str, Any], held: Rates) -> Rates:
+def _sent_rates(reader: Reader, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return reader.read(RATES, values["RateLimit"], "RateLimit") if "RateLimit" in values else {}
+
+
+def _rates(held: Rates, sent: Mapping[str, Any]) -> Rates:
     """The rates asked for; what is not sent stays as it is."""
-    if "RateLimit" not in values:
-        return held
-    sent = reader.read(RATES, values["RateLimit"], "RateLimit")
     return msgspec.structs.replace(held, **{name.lower(): amount for name, amount in sent.items()})

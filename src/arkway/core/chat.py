@@ -6,6 +6,7 @@ Dialects make a ``ChatRequest`` from bytes and bytes from a ``ChatReply``; backe
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 import msgspec
@@ -73,10 +74,12 @@ class ToolChoice(msgspec.Struct, frozen=True):
 
 
 class ResponseFormat(msgspec.Struct, frozen=True):
-    """``text`` | ``json_object`` | ``json_schema`` (then ``schema``)."""
+    """``text`` | ``json_object`` | ``json_schema`` (then ``schema``, and what the caller calls it)."""
 
     kind: Literal["text", "json_object", "json_schema"] = "text"
     schema: dict[str, Any] = {}
+    name: str = ""
+    strict: bool | None = None
 
 
 class Sampling(msgspec.Struct, frozen=True):
@@ -101,7 +104,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     large, ``parameter_prefix`` what stands before a sampling parameter's name in its path on the wire. ``top_logprobs``
     counts candidates beside the chosen token. ``wants_usage`` and ``wants_running_usage`` concern streams only.
     ``ignored`` lists wire fields that were accepted and have no effect, ``clamped`` those that took effect with a value
-    nearer to what is possible.
+    nearer to what is possible. ``extras`` are the top-level fields among the ``ignored`` ones as they came: an upstream
+    may know them.
     ``crypto_token`` is the caller's half of message encryption; the texts here are in clear. ``client_request_id`` is
     the id the caller gave the call in its body. ``clamp_max_tokens``: a limit above the model's own is to be lowered
     to it and reported in ``clamped``, not refused.
@@ -130,6 +134,14 @@ class ChatRequest(msgspec.Struct, frozen=True):
     client_request_id: str = ""
     clamp_max_tokens: bool = False
     parameter_prefix: str = ""
+    extras: dict[str, Any] = {}
+
+
+def without_ignored(request: ChatRequest, names: Collection[str]) -> ChatRequest:
+    """The request with these fields no longer among those without effect."""
+    if not names or not request.ignored:
+        return request
+    return msgspec.structs.replace(request, ignored=tuple(name for name in request.ignored if name not in names))
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):

@@ -1,10 +1,13 @@
 """What a backend yields while it answers: one small union, the same for every engine and upstream.
 
-Order: any number of ``Progress``, ``Delta`` and ``ToolDelta``; one ``Finished`` per choice; at most one ``UsageReport``
-at the end. Every delta carries the completion tokens spent so far, so that a stream that breaks has still been counted.
+Order: any number of ``Progress``, ``Delta``, ``Quoted`` and ``ToolDelta``; one ``Finished`` per choice; at most one
+``UsageReport`` at the end. Where the backend knows, a delta carries the completion tokens spent so
+far, so that a stream that breaks has still been counted.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 
@@ -27,6 +30,19 @@ class Delta(msgspec.Struct, frozen=True):
     logprobs: tuple[LogprobEntry, ...] = ()
     completion_tokens: int = 0
     prompt_tokens: int = 0
+
+
+class Quoted(msgspec.Struct, frozen=True):
+    """More text of choice ``index``, as the JSON string in which it came.
+
+    ``literal`` is with its quotes, valid UTF-8 and without ``\\u`` escapes: what writes JSON may write it as it is.
+    """
+
+    literal: bytes
+    index: int = 0
+
+    def delta(self) -> Delta:
+        return Delta(msgspec.json.decode(self.literal, type=str), self.index)
 
 
 class ToolDelta(msgspec.Struct, frozen=True):
@@ -54,7 +70,7 @@ class UsageReport(msgspec.Struct, frozen=True):
     usage: Usage
 
 
-Event = Progress | Delta | ToolDelta | Finished | UsageReport
+Event = Progress | Delta | Quoted | ToolDelta | Finished | UsageReport
 
 
 class Completeness:
@@ -67,10 +83,17 @@ class Completeness:
         self._finished: set[int] = set()
 
     def add(self, event: Event) -> None:
-        if isinstance(event, Delta | ToolDelta):
+        if isinstance(event, Delta | Quoted | ToolDelta):
             self._opened.add(event.index)
         elif isinstance(event, Finished):
             self._finished.add(event.index)
+
+    def add_all(self, batch: Sequence[Event]) -> None:
+        for event in batch:
+            if type(event) is Quoted:  # nearly every event of nearly every stream
+                self._opened.add(event.index)
+            else:
+                self.add(event)
 
     def reached(self) -> bool:
         return bool(self._finished) and self._opened <= self._finished
@@ -101,6 +124,8 @@ class Fold:
                 choice.text.append(event.text)
                 choice.reasoning.append(event.reasoning)
                 choice.logprobs.extend(event.logprobs)
+            case Quoted():
+                self._choice(event.index).text.append(event.delta().text)
             case ToolDelta():
                 call = self._choice(event.index).calls.setdefault(event.position, ["", "", ""])
                 call[0] = call[0] or event.id

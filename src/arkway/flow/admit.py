@@ -59,13 +59,13 @@ def _limited(request: ChatRequest, card: ModelCard) -> ChatRequest:
 
 def _check_ranges(request: ChatRequest, card: ModelCard) -> None:
     for name in SAMPLED:
-        value, known = getattr(request.sampling, name), card.parameter(name)
-        if value is None or known is None:
+        value = getattr(request.sampling, name)
+        if value is None or (known := card.parameter(name)) is None:
             continue
         if (known.low is not None and value < known.low) or (known.high is not None and value > known.high):
             field = f"{request.parameter_prefix}{name}"
             raise InvalidField(f"`{card.served_name}` takes {_range_text(known)}, got {value:g}", field)
-    known_n = card.parameter("n")
+    known_n = card.parameter("n") if request.n > 1 else None
     if known_n is not None and known_n.high is not None and request.n > known_n.high:
         raise InvalidField(f"`{card.served_name}` gives at most {known_n.high:g} answers per call", "n")
 

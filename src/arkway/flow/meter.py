@@ -5,11 +5,11 @@ Every step is synchronous: a client that leaves, a store that is slow, a task th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from arkway.core.chat import Usage
 from arkway.core.errors import ArkwayError, CallerError
-from arkway.core.events import Delta, Event, Progress, ToolDelta, UsageReport
+from arkway.core.events import Delta, Event, Finished, Progress, Quoted, ToolDelta, UsageReport
 from arkway.flow.reserve import Reservation
 from arkway.ports import Attempt, Ledger, Outcome, Settlement
 
@@ -18,7 +18,10 @@ CHECKPOINT_MS = 250
 
 
 class Meter:
-    """One attempt. ``clock_ms`` is a monotonic clock in milliseconds, ``held`` what it has taken of its limits."""
+    """One attempt. ``clock_ms`` is a monotonic clock in milliseconds, ``held`` what it has taken of its limits.
+
+    ``prompt_guess`` counts, in tokens, where a backend that has begun to answer never says what it has read.
+    """
 
     __slots__ = (
         "_attempt",
@@ -30,6 +33,7 @@ class Meter:
         "_held",
         "_ledger",
         "_prompt",
+        "_prompt_guess",
         "_reported",
         "_started_ms",
         "first_token_ms",
@@ -37,10 +41,16 @@ class Meter:
     )
 
     def __init__(
-        self, ledger: Ledger, attempt: Attempt, clock_ms: Callable[[], int], held: Reservation | None = None
+        self,
+        ledger: Ledger,
+        attempt: Attempt,
+        clock_ms: Callable[[], int],
+        held: Reservation | None = None,
+        prompt_guess: int = 0,
     ) -> None:
         self._ledger = ledger
         self._held = held
+        self._prompt_guess = prompt_guess
         self._attempt = attempt
         self._clock_ms = clock_ms
         self._started_ms = self._checkpoint_ms = clock_ms()
@@ -54,17 +64,22 @@ class Meter:
             self._return(Usage(), counted=False)
             raise
 
-    def observe(self, event: Event) -> None:
-        """Counts one event, and writes a checkpoint at the first token and then every 16 tokens or 250 ms."""
-        if isinstance(event, Delta | ToolDelta):
-            self._deltas += 1
-            self._prompt = max(self._prompt, event.prompt_tokens)
-            self._completion = max(self._completion, event.completion_tokens)
+    def observe_all(self, batch: Sequence[Event]) -> None:
+        """Counts what one read of the backend's has brought; one checkpoint at most, and none where it is the end."""
+        plain, ended = 0, False
+        for event in batch:
+            kind = type(event)
+            if kind is Quoted:
+                plain += 1
+            elif kind is Finished:
+                ended = True
+            else:
+                self._count(event)
+        self._deltas += plain
+        if self._deltas and not (ended and self.first_token_ms < 0):
             self._mark()
-        elif isinstance(event, UsageReport):
-            self._reported = event.usage
-        elif isinstance(event, Progress):
-            self._prompt = max(self._prompt, event.total)
+        elif self._deltas:
+            self.first_token_ms = self._clock_ms() - self._started_ms
 
     def report(self, usage: Usage) -> None:
         """Final counts for calls that have no events."""
@@ -76,7 +91,7 @@ class Meter:
             return self._reported
         if self._completion or self._prompt:
             return Usage(self._prompt, self._completion, provenance="counted")
-        return Usage(0, self._deltas, provenance="estimated")
+        return Usage(self._prompt_guess if self._deltas else 0, self._deltas, provenance="estimated")
 
     def settle(self, outcome: Outcome, error: ArkwayError | None = None) -> None:
         """Closes the attempt, once; later calls change nothing."""
@@ -106,7 +121,18 @@ class Meter:
         if self._held is not None:
             self._held.settle(usage, counted=counted)
 
+    def _count(self, event: Event) -> None:
+        if isinstance(event, Delta | ToolDelta):
+            self._deltas += 1
+            self._prompt = max(self._prompt, event.prompt_tokens)
+            self._completion = max(self._completion, event.completion_tokens)
+        elif isinstance(event, UsageReport):
+            self._reported = event.usage
+        elif isinstance(event, Progress):
+            self._prompt = max(self._prompt, event.total)
+
     def _mark(self) -> None:
+        """Writes a checkpoint at the first token and then every 16 tokens or 250 ms."""
         now_ms = self._clock_ms()
         if self.first_token_ms < 0:
             self.first_token_ms = now_ms - self._started_ms

@@ -42,32 +42,50 @@ class Reservation:
         self._hold.settle(Used(usage.total_tokens, cost, 1 if counted else 0))
 
 
+class Wanted:
+    """What a call wants of its limits."""
+
+    __slots__ = ("cost_of", "demand", "model")
+
+    def __init__(self, demand: Demand, model: str, cost_of: CostOf | None) -> None:
+        self.demand, self.model, self.cost_of = demand, model, cost_of
+
+    def reservation(self, hold: Hold) -> Reservation:
+        return Reservation(hold, self.model, self.demand.now_ms, self.cost_of)
+
+
 class Reserve:
     """Takes what calls need from their limits."""
 
     def __init__(self, directory: Directory, limiter: Limiter, cost_of: CostOf = free) -> None:
         self._directory, self._limiter, self._cost_of = directory, limiter, cost_of
 
-    async def take(self, caller: Caller, deployment: Deployment, now_ms: int, guess: Usage) -> Reservation | None:
-        """None where there is no limit. Waits only for a limiter that has to. Raises RateLimited, QuotaExhausted."""
-        endpoint = deployment.endpoint
-        rules = self._directory.limits(caller.account, caller.project, caller.key_id, endpoint.id)
+    def wanted(self, caller: Caller, deployment: Deployment, now_ms: int, guess: Usage) -> Wanted | None:
+        """None where there is no limit."""
+        rules = self._directory.limits(caller.account, caller.project, caller.key_id, deployment.endpoint.id)
         if not rules:
             return None
         model = deployment.card.served_name
         cost_of = self._cost_of if any(rule.kind == "cost" for rule in rules) else None
         cost = cost_of(model, guess, now_ms) if cost_of else 0.0
-        demand = Demand(rules, now_ms, guess.total_tokens, cost)
-        hold = self._limiter.hold_nowait(demand)
-        if hold is None:
-            hold = await self._limiter.hold(demand)
-        return Reservation(hold, model, now_ms, cost_of)
+        return Wanted(Demand(rules, now_ms, guess.total_tokens, cost), model, cost_of)
+
+    def take_nowait(self, wanted: Wanted) -> Reservation | None:
+        """None where the limiter has to be waited for. Raises RateLimited, QuotaExhausted."""
+        hold = self._limiter.hold_nowait(wanted.demand)
+        return wanted.reservation(hold) if hold is not None else None
+
+    async def take(self, wanted: Wanted) -> Reservation:
+        """Waits only for a limiter that has to. Raises RateLimited, QuotaExhausted."""
+        return self.take_nowait(wanted) or wanted.reservation(await self._limiter.hold(wanted.demand))
 
 
 def chat(deployment: Deployment, request: ChatRequest) -> Usage:
     """The most that a chat call is likely to use; never more than the model's context for each answer."""
     card = deployment.card
-    prompt = sum(map(_message, request.messages)) + sum(_text(str(tool.parameters)) for tool in request.tools)
+    prompt = sum(map(_message, request.messages))
+    if request.tools:
+        prompt += sum(_text(str(tool.parameters)) for tool in request.tools)
     prompt = min(prompt, card.context_tokens)
     answer = min(request.max_tokens or card.default_output_tokens, max(1, card.context_tokens - prompt))
     return Usage(prompt, answer * request.n, provenance="estimated")
@@ -79,6 +97,9 @@ def texts(texts: Iterable[str]) -> Usage:
 
 
 def _message(message: Message) -> int:
+    content = message.content
+    if type(content) is str and not message.tool_calls:
+        return MESSAGE_TOKENS + _text(content)
     parts = message.content if isinstance(message.content, tuple) else ()
     images = sum(isinstance(part, ImagePart) for part in parts)
     called = sum(_text(call.arguments) for call in message.tool_calls)

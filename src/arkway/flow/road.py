@@ -6,39 +6,33 @@ The database, the disk (but for the journal's one ``write()``) and the clock's w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextlib import contextmanager
 from time import monotonic_ns
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
 from arkway.core import roles
 from arkway.core.caller import Call, Caller
-from arkway.core.chat import ChatReply, ChatRequest, ReplyTag, Usage
+from arkway.core.chat import ChatRequest, ReplyTag, Usage
 from arkway.core.classification import ClassifyReply, ClassifyRequest
 from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
-from arkway.core.errors import ArkwayError, BackendFailed, BackendTimeout, CallerError, Refused, UnsupportedModel
-from arkway.core.events import Completeness, Event, Fold
+from arkway.core.errors import ArkwayError, BackendTimeout, CallerError, Refused, UnsupportedModel
 from arkway.core.model import Capability, Deployment
 from arkway.core.raw import RawRequest
 from arkway.flow import admit, leaving, reserve
 from arkway.flow.meter import Meter
+from arkway.flow.passage import Deadlines, Passage, Receiver
 from arkway.flow.patience import Patience
-from arkway.flow.reserve import Reserve
+from arkway.flow.pumped import pushing
+from arkway.flow.reserve import Reservation, Reserve, Wanted
 from arkway.flow.route import Router
-from arkway.ports import Attempt, Backend, CertRequest, Classifier, Embedder, Ledger, Outcome, Tokenizer
+from arkway.flow.vigil import TICK_S, Vigil
+from arkway.ports import Attempt, Backend, CertRequest, Classifier, Embedder, Ledger, Outcome, Pushing, Tokenizer
 
 S = TypeVar("S")
 T = TypeVar("T")
-
-
-class Deadlines(msgspec.Struct, frozen=True):
-    """How long a backend may be silent before its first event, between events, and altogether; seconds."""
-
-    first_event_s: float = 120.0
-    next_event_s: float = 60.0
-    total_s: float = 1800.0
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -74,38 +68,36 @@ class Origin(msgspec.Struct, frozen=True):
         return ReplyTag(self.raw.request_id, self.raw.now_ms // 1000, deployment.card.served_name)
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """A chat call that may go ahead as far as its model is concerned: what serves it, and what it wants of limits."""
+
+    origin: Origin
+    deployment: Deployment
+    request: ChatRequest
+    guess: Usage
+    wanted: Wanted | None
+
+
 class ChatCall:
-    """One admitted chat call: `events` runs it, `meter` has counted it."""
+    """One admitted chat call: `run` runs it, `meter` has counted it."""
 
-    def __init__(self, origin: Origin, deployment: Deployment, request: ChatRequest, meter: Meter) -> None:
-        self.deployment = deployment
-        self.request = request
-        self.meter = meter
-        self.tag = origin.tag(deployment)
-        self._call = origin.call()
+    __slots__ = ("_backend", "_call", "_deadlines", "_vigil", "deployment", "meter", "request", "tag")
 
-    async def events(self, backend: Backend, deadlines: Deadlines) -> AsyncGenerator[Event, None]:
-        """The backend's events, counted; the ledger is settled before the iteration ends, however it ends."""
-        whole = Completeness()
-        limit_s = deadlines.first_event_s
-        # Settled first, closed after: however long the backend takes to let go, the record is written by then.
-        async with aclosing(backend.chat(self.deployment, self.request, self._call)) as source:
-            with _settled(self.meter), _patience(deadlines.total_s) as patience:
-                while (event := await patience.wait(anext(source, None), limit_s)) is not None:
-                    limit_s = deadlines.next_event_s
-                    self.meter.observe(event)
-                    whole.add(event)
-                    yield event
-                if not whole.reached():
-                    raise BackendFailed("the model's answer broke off before its end")
+    def __init__(self, asked: Asked, meter: Meter, backend: Pushing, deadlines: Deadlines, vigil: Vigil) -> None:
+        self.deployment, self.request, self.meter = asked.deployment, asked.request, meter
+        self.tag = asked.origin.tag(asked.deployment)
+        self._call = asked.origin.call()
+        self._backend, self._deadlines, self._vigil = backend, deadlines, vigil
 
-    async def reply(self, backend: Backend, deadlines: Deadlines) -> ChatReply:
-        """The whole answer."""
-        fold = Fold()
-        async with aclosing(self.events(backend, deadlines)) as events:
-            async for event in events:
-                fold.add(event)
-        return fold.reply(self.meter.usage(), logprobs=self.request.logprobs)
+    def run(self, receiver: Receiver) -> Passage:
+        """The backend's answer goes to the receiver, counted; the call is settled before its end gets there.
+
+        What the backend refuses at once raises, and is settled too.
+        """
+        passage = Passage(self.meter, receiver, self._deadlines, self._vigil)
+        with _settled_if_refused(self.meter):
+            passage.runs(self._backend.start(self.deployment, self.request, self._call, passage))
+        return passage
 
 
 class Task(Generic[T]):
@@ -139,7 +131,7 @@ class Road:
         self,
         router: Router,
         ledger: Ledger,
-        backends: Mapping[str, Backend],
+        backends: Mapping[str, Backend | Pushing],
         embedders: Mapping[str, Embedder],
         tokenizers: Mapping[str, Tokenizer],
         classifiers: Mapping[str, Classifier],
@@ -149,7 +141,9 @@ class Road:
     ) -> None:
         self._router = router
         self._ledger = ledger
-        self._backends = backends
+        self._backends = {name: pushing(backend) for name, backend in backends.items()}
+        self._heeded = {name: heeded for name, each in backends.items() if (heeded := getattr(each, "heeded", None))}
+        self._vigil = Vigil(min(TICK_S, deadlines.first_event_s / 4, deadlines.next_event_s / 4, deadlines.total_s / 4))
         self._embedders = embedders
         self._tokenizers = tokenizers
         self._classifiers = classifiers
@@ -157,21 +151,38 @@ class Road:
         self._clock_ms = clock_ms
         self.deadlines = deadlines
 
-    async def open_chat(self, origin: Origin, request: ChatRequest) -> ChatCall:
-        """Routes, admits and reserves. Raises CallerError, Refused, StoreUnavailable."""
+    def ask_chat(self, origin: Origin, request: ChatRequest) -> Asked:
+        """Routes and admits. Raises CallerError."""
         deployment = self._deployment(origin, request.asked, request.asked_version)
         request = admit.chat(deployment, request)
-        estimate = request.max_tokens or deployment.card.default_output_tokens
+        if (heeded := self._heeded.get(deployment.backend)) is not None:
+            request = heeded(deployment, request)
         guess = reserve.chat(deployment, request)
-        return ChatCall(
-            origin, deployment, request, await self._meter(origin, deployment, guess, estimate, request.user)
-        )
+        wanted = self._reserve.wanted(origin.caller, deployment, origin.raw.now_ms, guess)
+        return Asked(origin, deployment, request, guess, wanted)
 
-    def events(self, call: ChatCall) -> AsyncGenerator[Event, None]:
-        return call.events(self._backends[call.deployment.backend], self.deadlines)
+    def open_chat_nowait(self, asked: Asked) -> ChatCall | None:
+        """Reserves; None where a limit has to be waited for. Raises Refused, StoreUnavailable."""
+        held = None
+        if asked.wanted is not None and (held := self._reserve.take_nowait(asked.wanted)) is None:
+            return None
+        return self._chat_call(asked, held)
 
-    async def reply(self, call: ChatCall) -> ChatReply:
-        return await call.reply(self._backends[call.deployment.backend], self.deadlines)
+    async def open_chat(self, asked: Asked) -> ChatCall:
+        """As `open_chat_nowait`, having waited."""
+        return self._chat_call(asked, await self._reserve.take(asked.wanted) if asked.wanted is not None else None)
+
+    def cut_all(self) -> None:
+        """The server stops: every chat call that is still under way ends, and its client is told."""
+        for passage in self._vigil.watched():
+            cast(Passage, passage).cut()
+
+    def _chat_call(self, asked: Asked, held: Reservation | None) -> ChatCall:
+        request, deployment = asked.request, asked.deployment
+        estimate = request.max_tokens or deployment.card.default_output_tokens
+        attempt = asked.origin.attempt(deployment, estimate, request.user)
+        meter = Meter(self._ledger, attempt, self._clock_ms, held, asked.guess.prompt_tokens)
+        return ChatCall(asked, meter, self._backends[deployment.backend], self.deadlines, self._vigil)
 
     def deployments(self, caller: Caller) -> tuple[Deployment, ...]:
         roles.require(caller, "models.list")
@@ -229,7 +240,8 @@ class Road:
         self, origin: Origin, deployment: Deployment, guess: Usage, estimate_tokens: int = 0, user: str = ""
     ) -> Meter:
         """What is refused by a limit leaves no entry in the ledger; from here on nothing is waited for."""
-        held = await self._reserve.take(origin.caller, deployment, origin.raw.now_ms, guess)
+        wanted = self._reserve.wanted(origin.caller, deployment, origin.raw.now_ms, guess)
+        held = await self._reserve.take(wanted) if wanted is not None else None
         return Meter(self._ledger, origin.attempt(deployment, estimate_tokens, user), self._clock_ms, held)
 
 
@@ -269,6 +281,18 @@ def _settled(meter: Meter) -> Generator[None]:
         raise
     finally:
         meter.settle("interrupted" if outcome != "done" and leaving.cut() else outcome, failure)
+
+
+@contextmanager
+def _settled_if_refused(meter: Meter) -> Generator[None]:
+    try:
+        yield
+    except ArkwayError as error:
+        meter.settle("refused" if isinstance(error, CallerError | Refused) else "upstream_error", error)
+        raise
+    except BaseException:
+        meter.settle("upstream_error")
+        raise
 
 
 @contextmanager

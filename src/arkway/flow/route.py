@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from arkway.core.caller import Caller
-from arkway.core.errors import BackendUnavailable, EndpointNotFound, EndpointStopped, Forbidden
+from arkway.core.errors import ArkwayError, BackendUnavailable, EndpointNotFound, EndpointStopped, Forbidden
 from arkway.core.model import Deployment, Endpoint, ModelCard
 from arkway.ports import Alias, Directory
 
@@ -17,6 +17,18 @@ FindModel = Callable[[str, str], tuple[ModelCard, str] | None]
 # people leave out whole parts.
 NEAR_ID = 0.9
 NEAR_NAME = 0.6
+
+
+class NameWaiting(EndpointNotFound):
+    """A retired model's name for which nothing stands yet: what the operator has to do."""
+
+    def __init__(self, asked: str) -> None:
+        ArkwayError.__init__(
+            self,
+            f"no model stands for the name `{asked}` here yet; the operator installs a chat model with `arkway pull`, "
+            f"or names one with `arkway aliases set {asked} MODEL`",
+        )
+        self.asked, self.near = asked, ()
 
 
 class Target(NamedTuple):
@@ -31,12 +43,13 @@ class Router:
     """Resolves an endpoint id, or a model's name or alias where names are on, within the caller's own project.
 
     ``find_model(name, version)`` gives the card of an installed model version ("" = the default one) and the key of
-    the backend that runs it.
+    the backend that runs it. ``retired``: names, in lower case, that get an alias with the first chat model.
     """
 
-    def __init__(self, directory: Directory, find_model: FindModel) -> None:
+    def __init__(self, directory: Directory, find_model: FindModel, retired: Collection[str] = ()) -> None:
         self._directory = directory
         self._find_model = find_model
+        self._retired = frozenset(retired)
 
     def deployment(self, caller: Caller, asked: str, *, names: bool, version: str = "") -> Deployment:
         """What serves ``asked``: an endpoint id, else a model's own name, else an alias (without regard to case).
@@ -77,9 +90,16 @@ class Router:
         usable = [target for target in fitting if _usable(target.endpoint, caller)]
         chosen = next(iter(usable or fitting), None)
         if chosen is None:
-            whole = f"{asked}:{version}" if names and version else asked
-            raise EndpointNotFound(whole, self._near(mine, caller, asked, names))
+            raise self._not_found(mine, caller, asked, version, names)
         return chosen
+
+    def _not_found(
+        self, mine: Sequence[Endpoint], caller: Caller, asked: str, version: str, names: bool
+    ) -> EndpointNotFound:
+        if names and asked.casefold() in self._retired and self._directory.alias(asked) is None:
+            return NameWaiting(asked)
+        whole = f"{asked}:{version}" if names and version else asked
+        return EndpointNotFound(whole, self._near(mine, caller, asked, names))
 
     def _by_name(self, mine: Sequence[Endpoint], asked: str, version: str) -> list[Target]:
         found = ((endpoint, self._version(endpoint, asked, version)) for endpoint in mine)

@@ -8,12 +8,13 @@ from contextlib import suppress
 from io import BytesIO
 from time import time_ns
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
 from arkway.core.errors import ArkwayError, HeadTooLarge, RequestTimeout, TooLarge
 from arkway.core.ids import REQUEST_ID_ENTROPY_BYTES, request_id
-from arkway.core.raw import ClientGone, RawRequest, Tap
+from arkway.core.raw import ClientGone, ErrorReply, RawRequest, Tap
 from arkway.flow import leaving
 from arkway.flow.patience import Patience
 from arkway.http.serve import Server
@@ -40,6 +41,10 @@ class Limits(msgspec.Struct, frozen=True):
     linger_s: float = 3.0
 
 
+FAILED = "arkway.failed"
+"""Key of an ``http.disconnect`` message: why the body broke off whose sender is still there and can be answered."""
+
+
 class AsgiApp:
     """``app(scope, receive, send)``. ``startup`` and ``shutdown`` run with the server's lifespan.
 
@@ -61,6 +66,31 @@ class AsgiApp:
         self._entropy = entropy
         self.limits = limits
 
+    def refusal(
+        self, method: bytes, target: bytes, fields: list[tuple[bytes, bytes]], peer: str, error: ArkwayError
+    ) -> ErrorReply:
+        """The answer, all of it, to what the edge found wanting before it became a request; counted like any other.
+
+        ``method``, ``target`` and ``fields`` as far as they are known: the dialect is the target's.
+        """
+        raw_path, _, query = target.partition(b"?")
+        scope = {
+            "method": method.decode("latin-1"),
+            "path": unquote(raw_path.decode("latin-1")),
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": fields,
+            "client": (peer, 0),
+        }
+        kept = _Kept()
+        refusing = self.server.refuse(self._raw(scope, _nothing), kept, error)
+        try:
+            refusing.send(None)  # writes one answer and waits for nothing
+        except StopIteration:
+            return kept.answer
+        refusing.close()
+        raise RuntimeError("a refusal waited for something")
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await self._http(scope, receive, send)
@@ -69,7 +99,8 @@ class AsgiApp:
 
     async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         exchange = Exchange(receive, send, self.limits)
-        raw = self._raw(scope, exchange)
+        raw = self._raw(scope, exchange.body)
+        exchange.expect(raw.headers)
         try:
             await self._answer(scope, raw, exchange)
         except ClientGone:
@@ -94,14 +125,13 @@ class AsgiApp:
                 raise
             await server.refuse(raw, exchange, leaving.stopping())
 
-    def _raw(self, scope: Message, exchange: Exchange) -> RawRequest:
+    def _raw(self, scope: Message, receive: Callable[[int, Tap | None], Awaitable[bytes]]) -> RawRequest:
         now_ns = time_ns()
         now_ms = now_ns // 1_000_000
         headers: dict[str, str] = {}
         for name, value in scope["headers"]:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
-        exchange.expect(headers)
         return RawRequest(
             method=scope["method"],
             path=scope["path"],
@@ -109,7 +139,7 @@ class AsgiApp:
             headers=headers,
             request_id=request_id(now_ms, self._entropy(REQUEST_ID_ENTROPY_BYTES)),
             now_ms=now_ms,
-            receive=exchange.body,
+            receive=receive,
             peer=scope["client"][0] if scope.get("client") else "",
             raw_path=_raw_path(scope),
             fields=tuple(scope["headers"]),
@@ -182,7 +212,7 @@ class Exchange:
                 while True:
                     message = await self._receive()
                     if message["type"] == "http.disconnect":
-                        raise ClientGone
+                        raise message.get(FAILED) or ClientGone
                     piece = message.get("body", b"")
                     size += len(piece)
                     if size > limit_bytes:
@@ -262,6 +292,29 @@ class Exchange:
         if not self.gone:
             self.gone = True
             leaving.leave(served)
+
+
+class _Kept:
+    """A writer that keeps the one answer it is given; implements `arkway.core.raw.Writer` for that much."""
+
+    answer: ErrorReply
+
+    async def reply(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.answer = ErrorReply(status, body, tuple(headers))
+
+    async def start(self, status: int, headers: list[tuple[str, str]]) -> None:
+        raise RuntimeError("a refusal is one whole answer")
+
+    async def write(self, data: bytes) -> None:
+        raise RuntimeError("a refusal is one whole answer")
+
+    async def finish(self) -> None:
+        raise RuntimeError("a refusal is one whole answer")
+
+
+async def _nothing(*_: object) -> bytes:
+    """The body of what never became a request."""
+    return b""
 
 
 def _oversized(scope: Message, limits: Limits) -> HeadTooLarge | None:

@@ -1,34 +1,21 @@
-"""Signs of life on silent streams: one task for all of them, so that an idle stream costs no timer and no task."""
+"""Signs of life on silent streams: one timer for all of them, so that an idle stream costs no timer and no task."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
-
-from arkway.core.raw import ClientGone, Writer
+from typing import Protocol
 
 TICK_S = 1.0
 
 
-class Beat:
-    """One stream's heartbeat: what to send, to whom, and when something was last sent."""
+class Beating(Protocol):
+    """A stream that may fall silent. ``last_s`` is when something was last sent on it, on the monotonic clock."""
 
-    __slots__ = ("busy", "heartbeat", "last_s", "sending", "writer")
+    last_s: float
 
-    def __init__(self, writer: Writer, heartbeat: Callable[[], bytes]) -> None:
-        self.writer = writer
-        self.heartbeat = heartbeat
-        self.last_s = monotonic()
-        self.busy = False
-        self.sending: asyncio.Task[None] | None = None
-
-    async def write(self, data: bytes) -> None:
-        """Sends the stream's own bytes."""
-        self.busy = True
-        await self.writer.write(data)
-        self.busy = False
-        self.last_s = monotonic()
+    def beat(self) -> None:
+        """Sends a heartbeat; does not wait. The stream may leave its pulse by this, or make another one leave."""
 
 
 class Pulse:
@@ -36,38 +23,33 @@ class Pulse:
 
     def __init__(self, every_s: float = 15.0) -> None:
         self._every_s = every_s
-        self._beats: set[Beat] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._streams: set[Beating] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
-    def add(self, beat: Beat) -> None:
-        self._beats.add(beat)
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run())
+    def add(self, stream: Beating) -> None:
+        self._streams.add(stream)
+        if self._timer is None and not self._closed:
+            self._wait()
 
-    def remove(self, beat: Beat) -> None:
-        self._beats.discard(beat)
-        if beat.sending is not None:
-            beat.sending.cancel()
+    def remove(self, stream: Beating) -> None:
+        self._streams.discard(stream)
 
-    async def aclose(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    def close(self) -> None:
+        """No heartbeat follows."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
 
-    async def _run(self) -> None:
-        while self._beats:
-            await asyncio.sleep(min(TICK_S, self._every_s))
-            due_s = monotonic() - self._every_s
-            for beat in self._beats:
-                if beat.last_s <= due_s and not beat.busy and beat.sending is None:
-                    beat.sending = asyncio.create_task(self._send(beat))
+    def _wait(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(min(TICK_S, self._every_s), self._look)
 
-    async def _send(self, beat: Beat) -> None:
-        """One heartbeat, in a task of its own: a client that reads slowly delays nobody else's."""
-        beat.last_s = monotonic()
-        try:
-            await beat.writer.write(beat.heartbeat())
-        except ClientGone:
-            self.remove(beat)
-        finally:
-            beat.sending = None
+    def _look(self) -> None:
+        self._timer = None
+        now_s = monotonic()
+        for stream in [stream for stream in self._streams if stream.last_s <= now_s - self._every_s]:
+            if stream in self._streams:
+                stream.last_s = now_s
+                stream.beat()
+        if self._streams:
+            self._wait()

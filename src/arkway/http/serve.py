@@ -8,36 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
-from itertools import islice
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from time import monotonic
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from arkway.core.caller import Caller
-from arkway.core.chat import Usage
 from arkway.core.errors import (
     ArkwayError,
-    BackendFailed,
     CallerError,
     InternalError,
     Refused,
     TooLarge,
     UnsupportedEncoding,
 )
-from arkway.core.events import Event
-from arkway.core.model import Deployment
 from arkway.core.raw import ClientGone, RawRequest, Tap, Writer
-from arkway.flow.identify import Identity
-from arkway.flow.road import ChatCall, Origin, Road, Task
+from arkway.flow.identify import Identity, Proof
+from arkway.flow.road import Asked, ChatCall, Origin, Road
 from arkway.http.admin.api import AdminApi
 from arkway.http.admin.form import HEADERS as ADMIN_HEADERS
-from arkway.http.pulse import Beat, Pulse
+from arkway.http.answering import NO_CACHE, Answering, Over, StreamAnswer, WholeAnswer
+from arkway.http.outlet import Outlet, QueuedOutlet, Source
+from arkway.http.pulse import Pulse
 from arkway.http.surface import Route, Surface
+from arkway.http.visit import JSON, Visit
 from arkway.ports import (
     Action,
-    Adjustment,
-    CallRecord,
     Certifying,
     Classifying,
     Control,
@@ -46,90 +42,16 @@ from arkway.ports import (
     Listing,
     Observer,
     Outcome,
-    Refusing,
-    StreamEncoder,
     Tokenizing,
 )
 
 log = logging.getLogger("arkway")
 
-JSON = ("content-type", "application/json; charset=utf-8")
-STREAM = ("content-type", "text/event-stream; charset=utf-8")
-NO_CACHE = ("cache-control", "no-cache, no-store")
-NO_BUFFER = ("x-accel-buffering", "no")
-ADJUSTED_SHOWN = 32
 # How much of a stranger's body is read to learn whether a stream was asked for, and for how long.
 STRANGER_MAX_BYTES = 1 << 20
 STRANGER_MAX_S = 2.0
 
-AnyCall = TypeVar("AnyCall", bound=ChatCall | Task[Any])
 Page = Callable[[], Awaitable[tuple[int, str, bytes]]]
-
-
-class Visit:
-    """One request while it is being served: what has become known of it so far."""
-
-    __slots__ = (
-        "adjusted",
-        "caller",
-        "deployment",
-        "dialect",
-        "error",
-        "first_token_s",
-        "listened",
-        "raw",
-        "route",
-        "settled",
-        "started_s",
-        "status",
-        "stream",
-        "usage",
-    )
-
-    def __init__(self, raw: RawRequest, dialect: Refusing, route: Route | None = None) -> None:
-        self.raw = raw
-        self.route = route
-        self.dialect = dialect
-        self.caller: Caller | None = None
-        self.deployment: Deployment | None = None
-        self.usage = Usage()
-        self.first_token_s = -1.0
-        self.settled: Outcome | None = None
-        self.status = 0
-        self.error = ""
-        self.stream = False
-        self.listened = False
-        self.adjusted: tuple[tuple[str, Adjustment], ...] = ()
-        self.started_s = monotonic()
-
-    def note(self, error: Exception) -> None:
-        """What went wrong, for observers: an error that is not of the tree is an internal one."""
-        failure = error if isinstance(error, ArkwayError) else InternalError()
-        self.error = type(failure).__name__
-        self.status = self.dialect.encode_error(failure, self.raw.request_id).status
-
-    def adjust(self, ignored: tuple[str, ...], clamped: tuple[str, ...] = ()) -> None:
-        """Which of the caller's fields did not do what they say."""
-        self.adjusted = (*((name, "ignored") for name in ignored), *((name, "clamped") for name in clamped))
-
-    @contextmanager
-    def of(self, call: AnyCall) -> Generator[AnyCall]:
-        """What an admitted call is about, and in the end what the ledger has on record of it."""
-        self.deployment = call.deployment
-        try:
-            yield call
-        finally:
-            self.settled = call.meter.outcome
-            self.usage = call.meter.usage()
-            self.first_token_s = call.meter.first_token_ms / 1000
-
-    def head(self, *headers: tuple[str, str]) -> list[tuple[str, str]]:
-        """The headers every answer carries: our request id, and the client's own echoed (protocol §0 rule 12)."""
-        common = [("x-request-id", self.raw.request_id), ("x-tt-logid", self.raw.request_id)]
-        client_id = self.raw.header("x-client-request-id")
-        if client_id and len(client_id) <= 256 and client_id.isascii() and client_id.isprintable():
-            common.append(("x-client-request-id", client_id))
-        return [*common, *_told(self.adjusted), *headers]
 
 
 class Server:
@@ -145,6 +67,8 @@ class Server:
         observer: Observer,
         pulse: Pulse,
         admin: AdminApi | None = None,
+        *,
+        told_overhead: bool = False,
     ) -> None:
         self._surface = surface
         self._identity = identity
@@ -154,6 +78,12 @@ class Server:
         self._pages = pages
         self._observer = observer
         self._pulse = pulse
+        self._told_overhead = told_overhead
+        self._chat_routes = {
+            route.path.encode(): route
+            for route in surface.routes
+            if route.operation == "chat" and "{}" not in route.path
+        }
         self._operations: dict[str, Callable[[Visit, Origin, bytes, Writer], Awaitable[None]]] = {
             "chat": self._chat,
             "embeddings": self._embed,
@@ -192,7 +122,7 @@ class Server:
         visit.stream = visit.dialect.deaf_to_status and raw.path.endswith("/chat")
         visit.note(error)
         self._observer.started(visit.dialect.name, "none")
-        self._observer.ended(_record(visit, "none", "refused"))
+        self._observer.ended(visit.record("none", "refused"))
         await self._refuse(visit, writer, error)
 
     async def _serve(self, visit: Visit, route: Route, writer: Writer) -> None:
@@ -211,17 +141,16 @@ class Server:
             visit.note(error)
             raise
         finally:
-            # Where the ledger has settled the call, its word is the outcome: log and ledger never disagree.
-            self._observer.ended(_record(visit, route.operation, visit.settled or outcome))
+            self._observer.ended(visit.record(route.operation, outcome))
 
     async def _call(self, visit: Visit, route: Route, writer: Writer) -> None:
         raw = visit.raw
         assert route.auth != "none"
         proof = self._identity.begin(raw, route.auth)
         body = await self._body(visit, route, route.body_max_bytes, proof.tap)
+        visit.heard_s = monotonic()
         visit.caller = proof.caller()
-        origin = Origin(raw, visit.caller, route.dialect, route.operation, route.dialect in self._surface.named)
-        await self._operations[route.operation](visit, origin, body, writer)
+        await self._operations[route.operation](visit, self._origin(visit, visit.caller, route), body, writer)
 
     async def _listen(self, visit: Visit, route: Route) -> None:
         """For a client that sees no status: does the body that nobody has begun to read ask for a stream?"""
@@ -252,9 +181,7 @@ class Server:
         return body
 
     async def _refuse(self, visit: Visit, writer: Writer, error: ArkwayError) -> None:
-        reply = visit.dialect.encode_error(error, visit.raw.request_id, stream=visit.stream)
-        named = any(name == "content-type" for name, _ in reply.headers)
-        await writer.reply(reply.status, visit.head(*(() if named else (JSON,)), *reply.headers), reply.body)
+        await writer.reply(*visit.refusal(error))
 
     async def _reply(self, visit: Visit, writer: Writer, body: bytes) -> None:
         visit.status = 200
@@ -318,86 +245,146 @@ class Server:
         await writer.reply(status, visit.head(JSON, *ADMIN_HEADERS), answer)
 
     async def _chat(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
-        dialect = cast(Dialect, visit.dialect)
-        request = dialect.decode_chat(origin.raw, body)
-        visit.stream = request.stream
-        with visit.of(await self._road.open_chat(origin, request)) as call:
-            visit.adjust(call.request.ignored, call.request.clamped)
-            if request.stream:
-                await self._stream(visit, call, writer)
-            else:
-                reply = await self._road.reply(call)
-                await self._reply(visit, writer, dialect.encode_chat(reply, request, call.tag))
+        asked = self._asked(visit, origin, body)
+        outlet = QueuedOutlet(writer)
+        answer = self._answer(visit, await self._road.open_chat(asked), outlet, _nobody)
+        await outlet.pump(answer)
 
-    async def _stream(self, visit: Visit, call: ChatCall, writer: Writer) -> None:
-        async with aclosing(self._road.events(call)) as events:
-            first = await anext(events, None)
-            if first is None:
-                raise BackendFailed("the model gave no answer")
-            visit.status = 200
-            await writer.start(200, visit.head(STREAM, NO_CACHE, NO_BUFFER))
-            encoder = cast(Dialect, visit.dialect).stream(call.request, call.tag)
-            beat = Beat(writer, encoder.heartbeat)
-            self._pulse.add(beat)
-            try:
-                end = await self._relay(visit, call, first, events, encoder, beat)
-            finally:
-                self._pulse.remove(beat)
-            await writer.write(end)
-            await writer.finish()
+    # Chat without coroutines: the same steps, for a transport that pushes
 
-    async def _relay(
-        self,
-        visit: Visit,
-        call: ChatCall,
-        first: Event,
-        events: AsyncGenerator[Event, None],
-        encoder: StreamEncoder,
-        beat: Beat,
-    ) -> bytes:
-        """Passes events on until they end; gives back the stream's last bytes, by then settled."""
+    def chat_route(self, method: bytes, target: bytes) -> Route | None:
+        """The chat route that is meant, if one is and its path needs no decoding."""
+        path = target.partition(b"?")[0]
+        if method != b"POST" or b"%" in path:
+            return None
+        known = self._chat_routes.get(path)
+        if known is None:
+            known = self._chat_route(path)
+        return known
+
+    def _chat_route(self, path: bytes) -> Route | None:
+        if not path.endswith(b"/chat"):
+            return None
         try:
-            if data := encoder.feed(first):
-                await beat.write(data)
-            async for event in events:
-                if data := encoder.feed(event):
-                    await beat.write(data)
-        except ArkwayError as error:
-            visit.error = type(error).__name__
-            return encoder.fail(error)
-        except ClientGone:
-            raise
-        except Exception:
-            log.exception("internal error in a stream", extra={"request_id": visit.raw.request_id})
-            visit.error = InternalError.__name__
-            return encoder.fail(InternalError())
-        return encoder.close(call.meter.usage())
+            route = self._surface.pick("POST", path.decode("ascii"))
+        except (ArkwayError, UnicodeDecodeError):
+            return None
+        return route if route.operation == "chat" else None
+
+    def begin(self, raw: RawRequest, route: Route) -> tuple[Visit, Proof]:
+        """Whom a request claims to be from, before its body is read. Raises Unauthenticated, BadRequest."""
+        assert route.auth != "none"
+        visit, proof = (
+            Visit(raw, self._surface.dialect(route).suited(raw), route),
+            self._identity.begin(raw, route.auth),
+        )
+        self._observer.started(route.dialect, route.operation)
+        return visit, proof
+
+    def answer(self, visit: Visit, proof: Proof, body: bytes, outlet: Outlet) -> Source | None:
+        """Answers a chat request that is all here; None = it is answered already, by an error.
+
+        Does not wait. What a limiter has to be asked for is asked in a task.
+        """
+        visit.heard_s = monotonic()
+        route, dialect = visit.route, visit.dialect
+        assert route is not None
+        try:
+            visit.stream = dialect.deaf_to_status and dialect.wants_stream(body)
+            visit.caller = proof.caller()
+            asked = self._asked(visit, self._origin(visit, visit.caller, route), body)
+            call = self._road.open_chat_nowait(asked)
+            if call is None:
+                return Waiting(self._opened(visit, asked, outlet))
+            return self._answer(visit, call, outlet, self._over)
+        except Exception as error:
+            self._failed(visit, outlet, error)
+            return None
+
+    async def _opened(self, visit: Visit, asked: Asked, outlet: Outlet) -> Source | None:
+        try:
+            return self._answer(visit, await self._road.open_chat(asked), outlet, self._over)
+        except Exception as error:
+            self._failed(visit, outlet, error)
+            return None
+
+    def _asked(self, visit: Visit, origin: Origin, body: bytes) -> Asked:
+        request = cast(Dialect, visit.dialect).decode_chat(origin.raw, body)
+        visit.stream = request.stream
+        asked = self._road.ask_chat(origin, request)
+        visit.adjust(asked.request.ignored, asked.request.clamped)
+        return asked
+
+    def _answer(self, visit: Visit, call: ChatCall, outlet: Outlet, over: Over) -> Answering:
+        visit.deployment = call.deployment
+        dialect, told = cast(Dialect, visit.dialect), self._told_overhead
+        answer: Answering
+        if call.request.stream:
+            answer = StreamAnswer(visit, call, dialect, outlet, over, self._pulse, told_overhead=told)
+        else:
+            answer = WholeAnswer(visit, call, dialect, outlet, over, told_overhead=told)
+        answer.run()
+        return answer
+
+    def turn_away(self, visit: Visit, error: ArkwayError, outlet: Outlet) -> None:
+        """Answers a request whose body will not come."""
+        visit.stream = visit.dialect.deaf_to_status
+        self._failed(visit, outlet, error)
+
+    def left(self, visit: Visit) -> None:
+        """The client left before its request was here."""
+        visit.settled = "client_abort"
+        self._over(visit)
+
+    def _failed(self, visit: Visit, outlet: Outlet, error: Exception) -> None:
+        """The answer to a request that came to no call."""
+        if not isinstance(error, ArkwayError):
+            log.exception("internal error", extra={"request_id": visit.raw.request_id})
+            error = InternalError()
+        visit.note(error)
+        visit.settled = "refused" if isinstance(error, CallerError | Refused) else "upstream_error"
+        outlet.reply(*visit.refusal(error))
+        self._over(visit)
+
+    def _over(self, visit: Visit) -> None:
+        assert visit.route is not None
+        self._observer.ended(visit.record(visit.route.operation, "done" if not visit.error else "upstream_error"))
+
+    def _origin(self, visit: Visit, caller: Caller, route: Route) -> Origin:
+        return Origin(visit.raw, caller, route.dialect, route.operation, route.dialect in self._surface.named)
 
 
-def _record(visit: Visit, operation: str, outcome: Outcome) -> CallRecord:
-    deployment = visit.deployment
-    return CallRecord(
-        request_id=visit.raw.request_id,
-        dialect=visit.dialect.name,
-        operation=operation,
-        endpoint_id=deployment.endpoint.id if deployment else "",
-        model=deployment.card.served_name if deployment else "",
-        status=visit.status,
-        error=visit.error,
-        outcome=outcome,
-        usage=visit.usage,
-        first_token_s=visit.first_token_s,
-        duration_s=monotonic() - visit.started_s,
-        stream=visit.stream,
-        key_id=visit.caller.key_id if visit.caller else "",
-        adjusted=visit.adjusted,
-    )
+class Waiting:
+    """A call that waits for its limiter; implements `arkway.http.outlet.Source`."""
+
+    def __init__(self, opening: Coroutine[Any, Any, Source | None]) -> None:
+        self._opened: Source | None = None
+        self._gone = False
+        self._task = asyncio.get_running_loop().create_task(self._wait(opening))
+
+    def pause(self) -> None:
+        if self._opened is not None:
+            self._opened.pause()
+
+    def resume(self) -> None:
+        if self._opened is not None:
+            self._opened.resume()
+
+    def leave(self) -> None:
+        """A limiter that is being asked is heard out: what it has taken has to be given back."""
+        if self._opened is not None:
+            self._opened.leave()
+        self._gone = True
+
+    def cut(self) -> None:
+        if self._opened is not None:
+            self._opened.cut()
+
+    async def _wait(self, opening: Coroutine[Any, Any, Source | None]) -> None:
+        self._opened = await opening
+        if self._gone and self._opened is not None:
+            self._opened.leave()
 
 
-def _told(adjusted: tuple[tuple[str, Adjustment], ...]) -> Iterator[tuple[str, str]]:
-    """Headers that name the fields: those that a header can hold, as many as a reader looks at."""
-    for how in dict.fromkeys(effect for _, effect in adjusted):
-        names = (name for name, effect in adjusted if effect == how)
-        plain = (name for name in names if name.isascii() and name.isprintable() and "," not in name)
-        if shown := ", ".join(islice(plain, ADJUSTED_SHOWN)):
-            yield f"x-arkway-{how}", shown
+def _nobody(visit: Visit) -> None:
+    """The coroutine that serves the request tells the observers itself."""

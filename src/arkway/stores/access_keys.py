@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+from msgspec import UnsetType
 
 from arkway.core.caller import AccessKey, Caller
 from arkway.core.errors import Misconfigured
@@ -17,7 +18,8 @@ from arkway.stores.portable import MadeInTurn
 from arkway.stores.recorded import Recorded, Transactions
 from arkway.stores.schema import access_keys
 from arkway.stores.store import Store
-from arkway.stores.tables import Row, plain_rows
+from arkway.stores.tables import Row, given, plain_rows
+from arkway.stores.upstreams import encrypt_anew, secrets_held
 
 Progress = Callable[[int, int], None]
 
@@ -67,13 +69,13 @@ class AccessKeyTable(Recorded):
         account: str,
         project: str,
         access_key_id: str,
-        role: str,
-        endpoints: Sequence[str],
-        expires_at: int | None,
+        role: str | UnsetType,
+        endpoints: Sequence[str] | UnsetType,
+        expires_at: int | UnsetType | None,
     ) -> bool:
-        """False when the project has no such pair, or it was revoked."""
+        """False when the project has no such pair, or it was revoked. What is UNSET stays as it is."""
         columns = access_keys.c
-        change = access_keys.update().values(role=role, endpoints=list(endpoints), expires_at=expires_at)
+        change = access_keys.update().values(given(role=role, endpoints=endpoints, expires_at=expires_at))
         mine = change.where(columns.account == account, columns.project == project, columns.id == access_key_id)
         alive = mine.where(columns.revoked_at.is_(None))
         return self._store.run_sync(lambda connection: connection.execute(alive).rowcount > 0, tell=True)
@@ -84,7 +86,10 @@ class AccessKeyTable(Recorded):
 
 
 class Rotation(msgspec.Struct, frozen=True):
-    """What a rotation has done: rows encrypted anew, key ids, and the ids of pairs whose secrets did not decrypt."""
+    """What a rotation has done: rows encrypted anew, key ids, and whose secrets did not decrypt.
+
+    Those are ids of pairs, and ``upstream/<name>``.
+    """
 
     current: str
     new_key: bool
@@ -115,8 +120,9 @@ def rotate(
             # Within a transaction, as `insert`: a first key that is made at this moment is not written over.
             store.run_sync(lambda _: ring.advance(), tell=True)
         rows, unreadable = _encrypt_anew(store, ring, progress)
+        more, lost = store.run_sync(lambda connection: encrypt_anew(connection, ring), tell=True)
         dropped = store.run_sync(lambda connection: ring.keep_only(_kids(connection)), tell=True) if drop_old else ()
-        return Rotation(ring.current, new_key, rows, dropped, unreadable)
+        return Rotation(ring.current, new_key, rows + more, dropped, (*unreadable, *lost))
     finally:
         lock.close()
 
@@ -153,8 +159,12 @@ def _of_other_keys(kid: str) -> sa.ColumnElement[bool]:
 def _behind(store: Store, ring: KeyRing) -> bool:
     """Whether there are secrets that can be decrypted and are not under the current key."""
     query = sa.select(access_keys.c.secret).where(_of_other_keys(ring.current))
-    secrets = store.run_sync(lambda connection: connection.execute(query).scalars().all(), read=True)
-    return bool(ring.current) and any(map(ring.knows, secrets))
+
+    def work(connection: sa.Connection) -> list[bytes]:
+        others = [secret for secret in secrets_held(connection) if kid_within(secret) != ring.current]
+        return [*connection.execute(query).scalars(), *others]
+
+    return bool(ring.current) and any(map(ring.knows, store.run_sync(work, read=True)))
 
 
 def _encrypt_anew(store: Store, ring: KeyRing, progress: Progress) -> tuple[int, tuple[str, ...]]:
@@ -199,4 +209,4 @@ def _batch(connection: sa.Connection, ring: KeyRing, after: str) -> tuple[list[s
 def _kids(connection: sa.Connection) -> set[str]:
     """The keys that any row needs."""
     secrets = connection.execute(sa.select(access_keys.c.secret)).scalars()
-    return {kid_within(secret) for secret in secrets}
+    return {kid_within(secret) for secret in (*secrets, *secrets_held(connection))}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hmac
 import logging
+import secrets
 from concurrent.futures import Future
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -27,6 +29,9 @@ from arkway.stores.tables import plain_rows
 from arkway.stores.temporary import TemporaryKeys, caller_of
 
 NEVER = 1 << 62
+MARK_BYTES = 16
+MARKED_MAX = 256
+DIGESTS_MAX = 65_536
 
 log = logging.getLogger("arkway.store")
 
@@ -58,6 +63,8 @@ class CachedDirectory:
     ) -> None:
         self._store, self._pepper, self._ring = store, pepper, ring
         self._temporary = TemporaryKeys(pepper)
+        self._marking = secrets.token_bytes(32)
+        self._digests: dict[bytes, bytes] = {}
         self._keys: dict[bytes, _Key] = {}
         self._pairs: dict[str, _Pair] = {}
         self._unreadable: frozenset[str] = frozenset()
@@ -78,14 +85,29 @@ class CachedDirectory:
         """
         if self._temporary.claimed(secret):
             return self._of_access_key(secret, now_s)
-        digest = self._pepper.digest(secret)
+        mark = self._mark(secret)
+        digest = self._digests.get(mark) or self._pepper.digest(secret)
         key = self._keys.get(digest, _UNKNOWN)
         known = hmac.compare_digest(key.digest, digest)
         alive = now_s < key.dead_from_s
         if not (known and alive):
             return None
+        if mark:
+            self._remember(mark, digest)
         self._used[key.caller.key_id] = now_s
         return key.caller
+
+    def _mark(self, secret: str) -> bytes:
+        """The same for the same secret; of one that is too long to be ours, for none."""
+        if len(secret) > MARKED_MAX:
+            return b""
+        return blake2b(secret.encode("utf-8", "surrogatepass"), digest_size=MARK_BYTES, key=self._marking).digest()
+
+    def _remember(self, mark: bytes, digest: bytes) -> None:
+        """The pepper's digest costs ten times as much as a mark, which says nothing outside this process."""
+        if len(self._digests) >= DIGESTS_MAX:
+            self._digests.clear()
+        self._digests[mark] = digest
 
     def _of_access_key(self, secret: str, now_s: int) -> Caller | None:
         grant = self._temporary.grant(secret, now_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -12,13 +11,11 @@ import sqlalchemy as sa
 from arkway.core.chat import Usage
 from arkway.core.limit import END_OF_TIME_MS, Rule, window
 from arkway.stores.portable import insert
-from arkway.stores.recorded import Recorded
+from arkway.stores.recorded import Recorded, Within
 from arkway.stores.schema import access_keys, api_keys, endpoints, limits
 from arkway.stores.store import Store
 from arkway.stores.tables import Row, plain_rows
 from arkway.stores.usage import Grouping, UsageTable
-
-T = TypeVar("T")
 
 REMEMBERED_MAX = 65_536
 _KEY = ("account", "project", "scope", "subject", "kind", "period")
@@ -76,7 +73,9 @@ class RuleBook:
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self._rules: dict[tuple[str, str, str, str], list[Rule]] = {}
         for rule in rules:
-            self._rules.setdefault((rule.account, rule.project, rule.scope, rule.subject), []).append(rule)
+            # A key takes its limits along into every project that it acts in, by way of its temporary keys.
+            project = "" if rule.scope == "key" else rule.project
+            self._rules.setdefault((rule.account, project, rule.scope, rule.subject), []).append(rule)
         self._remembered: dict[tuple[str, str, str, str], tuple[Rule, ...]] = {}
 
     def of(self, account: str, project: str, key_id: str, endpoint_id: str) -> tuple[Rule, ...]:
@@ -93,7 +92,7 @@ class RuleBook:
 
     def _found(self, account: str, project: str, key_id: str, endpoint_id: str) -> tuple[Rule, ...]:
         places = (
-            (account, project, "key", key_id),
+            (account, "", "key", key_id),
             (account, project, "endpoint", endpoint_id),
             (account, project, "project", ""),
             (account, "", "account", ""),
@@ -147,8 +146,9 @@ class Spending:
         return sums
 
     def _sum(self, connection: sa.Connection, rule: Rule, start_ms: int) -> float:
-        table = UsageTable(_Within(connection))
-        tenants = table.tenants(rule.account) if rule.scope == "account" else [(rule.account, rule.project)]
+        table = UsageTable(Within(connection))
+        everywhere = rule.scope in ("account", "key")
+        tenants = table.tenants(rule.account) if everywhere else [(rule.account, rule.project)]
         where: dict[str, list[str]] = {rule.scope: [rule.subject]} if rule.subject else {}
         if rule.kind == "tokens":
             rows = table.totals(tenants, start_ms, END_OF_TIME_MS, (), where)
@@ -156,17 +156,6 @@ class Spending:
         by: tuple[Grouping, ...] = ("model", "hour" if rule.period == "day" else "day")
         rows = table.totals(tenants, start_ms, END_OF_TIME_MS, by, where)
         return sum(self._cost_of(row["model"], _usage(row), _moment_ms(row[by[1]])) for row in rows)
-
-
-class _Within:
-    """A store whose transaction is the one that is open."""
-
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
-
-    def run_sync(self, work: Callable[[sa.Connection], T], *, read: bool = False, tell: bool = False) -> T:
-        assert read, "what is spent is only read"
-        return work(self._connection)
 
 
 def _usage(row: Row) -> Usage:

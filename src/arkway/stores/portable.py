@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +16,14 @@ from sqlalchemy.sql.functions import FunctionElement
 def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT with ``on_conflict_do_nothing`` and ``on_conflict_do_update``, for this connection's database."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def insert_plainly(connection: sa.Connection, statement: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of plain values that all have the same columns, at a third of what the whole way of the library costs."""
+    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
+    names = compiled.positiontup if isinstance(compiled, SQLCompiler) and compiled.positional else None
+    values: Any = rows if names is None else list(map(itemgetter(*names), rows))
+    connection.exec_driver_sql(str(compiled), values)
 
 
 class MadeInTurn(FunctionElement[int]):

@@ -22,6 +22,16 @@ class Transactions(Protocol):
     def run_sync(self, work: Callable[[sa.Connection], T], *, read: bool = False, tell: bool = False) -> T: ...
 
 
+class Within:
+    """A store whose transaction is the one that is open: what several tables do happens together, or not at all."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def run_sync(self, work: Callable[[sa.Connection], T], *, read: bool = False, tell: bool = False) -> T:
+        return work(self._connection)
+
+
 class Recorded:
     """A table whose changes the audit log tells of."""
 

@@ -1,8 +1,9 @@
 """The tables, as the newest migration leaves them. Times in ``…_ms`` are epoch milliseconds, in ``…_at`` epoch seconds.
 
 Every row of a tenant carries its account and project. ``access_keys.secret`` and ``.session_token`` are ciphertext of
-the key ring (`arkway.stores.keyring`). Aliases and prices are the operator's; a removed alias keeps its row. ``audit``
-only grows. A limit's ``subject`` is the id of its scope: a key, an endpoint, or empty for the project.
+the key ring (`arkway.stores.keyring`), and so is ``upstreams.secret``. Aliases, prices, upstreams and groups are the
+operator's; a removed alias keeps its row. ``audit`` only grows. A limit's ``subject`` is the id of its scope: a key, an
+endpoint, or empty for the project.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sqlalchemy import (
     Table,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 # A program of this revision or later can use the schema: migrations only add, so that the version before goes on.
 OLDEST_REVISION = "0003"
 DEFAULT_ACCOUNT = "default"
@@ -229,6 +230,32 @@ rollup_marks = Table(
     Column("start_ms", BigInteger, primary_key=True),
     Column("account", String, primary_key=True),
     Column("project", String, primary_key=True),
+)
+
+upstreams = Table(
+    "upstreams",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("base_url", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("auth", String, nullable=False),
+    Column("secret", LargeBinary),
+    Column("options", JSON, nullable=False),
+    Column("created_at", WHOLE, nullable=False),
+    Column("updated_at", WHOLE, nullable=False),
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("model_name", String, primary_key=True),
+    Column("model_version", String, primary_key=True),
+    Column("card", JSON, nullable=False),
+    Column("members", JSON, nullable=False),
+    Column("policy", JSON, nullable=False),
+    Column("is_default", Boolean, nullable=False),
+    Column("created_at", WHOLE, nullable=False),
+    Column("updated_at", WHOLE, nullable=False),
 )
 
 # What the database knows of its installation: ``pepper`` (a fingerprint), ``oldest_program`` (a revision).

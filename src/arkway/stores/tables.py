@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec import UNSET, UnsetType
 
 from arkway.stores.portable import MadeInTurn, insert
 from arkway.stores.recorded import Recorded, Transactions
@@ -43,14 +44,20 @@ class KeyTable(Recorded):
         return _changed(self._store, change)
 
     def update(
-        self, account: str, project: str, key_id: str, role: str, endpoints: Sequence[str], expires_at: int | None
+        self,
+        account: str,
+        project: str,
+        key_id: str,
+        role: str | UnsetType,
+        endpoints: Sequence[str] | UnsetType,
+        expires_at: int | UnsetType | None,
     ) -> bool:
-        """False when the project has no such key, or it was revoked."""
+        """False when the project has no such key, or it was revoked. What is UNSET stays as it is."""
         change = (
             api_keys.update()
             .where(api_keys.c.account == account, api_keys.c.project == project, api_keys.c.id == key_id)
             .where(api_keys.c.revoked_at.is_(None))
-            .values(role=role, endpoints=list(endpoints), expires_at=expires_at)
+            .values(given(role=role, endpoints=endpoints, expires_at=expires_at))
         )
         return _changed(self._store, change)
 
@@ -115,6 +122,12 @@ class AliasTable(Recorded):
         """False when there is no such alias."""
         change = aliases.update().where(aliases.c.name == name, aliases.c.removed_at.is_(None))
         return _changed(self._store, change.values(removed_at=now_s))
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Columns and their new values without those that are UNSET; at least one is given."""
+    found = {name: value for name, value in values.items() if value is not UNSET}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 def _rows(store: Transactions, query: sa.Select[Any]) -> Sequence[Row]:

@@ -19,7 +19,7 @@ from arkway.stores.buckets import (
     Piece,
     label_of,
 )
-from arkway.stores.portable import insert
+from arkway.stores.portable import insert, insert_plainly
 from arkway.stores.recorded import Transactions
 from arkway.stores.rollups import COUNTS, PRUNED, count_columns, mark_minutes, marks_of, rows_of, within
 from arkway.stores.schema import projects, rollups, usage
@@ -47,11 +47,10 @@ class UsageTable:
         """Idempotent: a call that is there already keeps its first row. The sums of its minute are made anew."""
         if not rows:
             return
-        values = [dict(row) for row in rows]
 
         def work(connection: sa.Connection) -> None:
-            connection.execute(insert(connection, usage).on_conflict_do_nothing(), values)
-            mark_minutes(connection, values)
+            insert_plainly(connection, insert(connection, usage).on_conflict_do_nothing(), rows)
+            mark_minutes(connection, rows)
 
         self._store.run_sync(work)
 

@@ -58,20 +58,33 @@ class ArkwayServer(msgspec.Struct, frozen=True):
 def arkway_server(url: str, ca: Path | None = None) -> ArkwayServer:
     """The server at ``http://host:port`` or ``https://…``; ``ca``: trusted beside the machine's authorities.
 
-    Raises Misconfigured, also for a host of the vendor's: nothing may ever be passed on to those.
+    Raises Misconfigured, also for a host of the vendor's, however it is written: nothing may ever be passed on to
+    those; and for a URL with a password, which would be shown and never sent.
     """
+    if "@" in url:
+        raise Misconfigured("the server's URL takes no user and no password; give it as http://127.0.0.1:8080")
     try:
         place = urlsplit(url)
-        host, port = place.hostname, place.port
+        host, port = _as_resolved(place.hostname or ""), place.port
     except ValueError:
-        host, port = None, None
-    if not host or place.scheme not in ("http", "https") or place.path not in ("", "/") or place.query:
+        host, port = "", None
+    rest = (place.path.strip("/"), place.query, place.fragment) if host else ()
+    if not host or place.scheme not in ("http", "https") or any(rest):
         raise Misconfigured(f"`{url[:128]}` is no server's URL; give it as http://127.0.0.1:8080")
     if host in VENDOR_HOSTS:
         raise Misconfigured(f"`{host}` is the vendor's: name the Arkway server that stands in for it")
     secure = place.scheme == "https"
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
-    return ArkwayServer(url.rstrip("/"), reached, port or (443 if secure else 80), _trusting(ca) if secure else None)
+    shown = f"{place.scheme}://{f'[{host}]' if ':' in host else host}{'' if port is None else f':{port}'}"
+    return ArkwayServer(shown, reached, port or (443 if secure else 80), _trusting(ca) if secure else None)
+
+
+def _as_resolved(host: str) -> str:
+    """The name that the resolver will look up: one spelling for each host. Raises ValueError for what is no name.
+
+    Full-width letters and other full stops become plain ones (RFC 3490 §3.1), and a dot at the end says nothing more.
+    """
+    return host.encode("idna").decode("ascii").lower().removesuffix(".")
 
 
 def loopback_socket(address: str, port: int) -> socket.socket:

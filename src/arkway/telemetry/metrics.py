@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from arkway.core.limit import Rule
 from arkway.ports import CallRecord
+from arkway.telemetry.tally import Spread, Tallies, Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -24,27 +27,33 @@ Reading = Mapping[str, float]
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
+class Family(msgspec.Struct, frozen=True, array_like=True):
+    """One metric at one moment: ``samples`` are names, labels and values."""
+
+    name: str
+    documentation: str
+    kind: str
+    samples: list[tuple[str, dict[str, str], float]]
+
+
 class Metrics:
     """Implements `arkway.ports.Observer`; `render` is what ``/metrics`` answers.
 
-    A child of a metric is looked up once per combination of labels: finding it costs more than counting with it.
     ``gauges()`` is read at every scrape: name → value, for what other parts know about themselves.
     """
 
     def __init__(self, gauges: Callable[[], Reading] = dict) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         where = ("dialect", "operation")
-        self._requests = cache(self._counter("requests", "Calls answered", (*where, "model", "status")).labels)
-        self._errors = cache(self._counter("errors", "Calls that failed, by class of error", (*where, "error")).labels)
-        self._tokens = cache(self._counter("tokens", "Tokens, by kind", ("model", "kind")).labels)
-        self._seconds = cache(
-            self._histogram("request_seconds", "From arrival to the last byte", where, SECONDS).labels
-        )
-        self._first = cache(
-            self._histogram("ttft_seconds", "From admission to the first token", ("model",), SECONDS).labels
-        )
-        self._each = cache(
-            self._histogram("tpot_seconds", "Per token after the first", ("model",), TOKEN_SECONDS).labels
+        self._requests = Tally("arkway_requests", "Calls answered", (*where, "model", "status"))
+        self._errors = Tally("arkway_errors", "Calls that failed, by class of error", (*where, "error"))
+        self._tokens = Tally("arkway_tokens", "Tokens, by kind", ("model", "kind"))
+        self._seconds = Spread("arkway_request_seconds", "From arrival to the last byte", where, SECONDS)
+        self._first = Spread("arkway_ttft_seconds", "From admission to the first token", ("model",), SECONDS)
+        self._each = Spread("arkway_tpot_seconds", "Per token after the first", ("model",), TOKEN_SECONDS)
+        self._inflight = Tally("arkway_inflight", "Calls being served", where, gauge=True)
+        self._registry.register(
+            Tallies(self._inflight, self._requests, self._errors, self._tokens, self._seconds, self._first, self._each)
         )
         self._adjusted = self._counter(
             "adjusted_fields", "Fields of requests that had no or not their full effect", ("dialect", "field", "effect")
@@ -53,19 +62,18 @@ class Metrics:
         self._limited = cache(
             self._counter("limited", "Calls over a limit, refused or (shadow) not", ("scope", "kind", "shadow")).labels
         )
-        self._inflight = cache(Gauge("arkway_inflight", "Calls being served", where, registry=self._registry).labels)
         self._registry.register(_Readings(gauges))
 
     def started(self, dialect: str, operation: str) -> None:
-        self._inflight(dialect, operation).inc()
+        self._inflight.add((dialect, operation))
 
     def ended(self, record: CallRecord) -> None:
         where = (record.dialect, record.operation)
-        self._inflight(*where).dec()
-        self._requests(*where, record.model, str(record.status)).inc()
-        self._seconds(*where).observe(record.duration_s)
+        self._inflight.add(where, -1)
+        self._requests.add((*where, record.model, str(record.status)))
+        self._seconds.observe(where, record.duration_s)
         if record.error:
-            self._errors(*where, record.error).inc()
+            self._errors.add((*where, record.error))
         for name, effect in record.adjusted:
             self._adjusted.labels(record.dialect, self._bounded(name), effect).inc()
         self._count_tokens(record)
@@ -78,6 +86,13 @@ class Metrics:
         """The exposition text."""
         return generate_latest(self._registry)
 
+    def families(self) -> list[Family]:
+        """What `render` shows, for another process of the same server."""
+        return [
+            Family(m.name, m.documentation, m.type, [(s.name, dict(s.labels), s.value) for s in m.samples])
+            for m in self._registry.collect()
+        ]
+
     def _bounded(self, name: str) -> str:
         """Callers choose the names of unknown fields: past so many, they are all one."""
         if len(self._adjusted_names) < ADJUSTED_NAMES_MAX:
@@ -85,25 +100,46 @@ class Metrics:
         return name if name in self._adjusted_names else "other"
 
     def _count_tokens(self, record: CallRecord) -> None:
-        usage = record.usage
-        for kind, count in (
-            ("prompt", usage.prompt_tokens),
-            ("completion", usage.completion_tokens),
-            ("cached", usage.cached_tokens),
-        ):
-            if count:
-                self._tokens(record.model, kind).inc(count)
+        usage, model = record.usage, record.model
+        if usage.prompt_tokens:
+            self._tokens.add((model, "prompt"), usage.prompt_tokens)
+        if usage.completion_tokens:
+            self._tokens.add((model, "completion"), usage.completion_tokens)
+        if usage.cached_tokens:
+            self._tokens.add((model, "cached"), usage.cached_tokens)
         if record.first_token_s >= 0:
-            self._first(record.model).observe(record.first_token_s)
+            self._first.observe((model,), record.first_token_s)
             if usage.completion_tokens > 1:
-                rest_s = record.duration_s - record.first_token_s
-                self._each(record.model).observe(max(0.0, rest_s) / (usage.completion_tokens - 1))
+                rest_s = max(0.0, record.duration_s - record.first_token_s)
+                self._each.observe((model,), rest_s / (usage.completion_tokens - 1))
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"arkway_{name}", text, labels, registry=self._registry)
 
-    def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"arkway_{name}", text, labels, buckets=buckets, registry=self._registry)
+
+def of_processes(found: Mapping[int, Sequence[Family] | None]) -> bytes:
+    """The exposition text of several processes by number, each under its label; None = it has not answered."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Together(found))
+    return generate_latest(registry)
+
+
+class _Together(Collector):
+    def __init__(self, found: Mapping[int, Sequence[Family] | None]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterable[Metric]:
+        up = GaugeMetricFamily(
+            "arkway_process_up", "Whether the process has told its metrics in time", labels=["process"]
+        )
+        metrics: dict[str, Metric] = {}
+        for number, families in self._found.items():
+            up.add_metric([str(number)], families is not None)
+            for family in families or ():
+                metric = metrics.setdefault(family.name, Metric(family.name, family.documentation, family.kind))
+                for name, labels, value in family.samples:
+                    metric.add_sample(name, {**labels, "process": str(number)}, value)
+        return [up, *metrics.values()]
 
 
 class _Readings(Collector):

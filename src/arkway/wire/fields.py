@@ -6,9 +6,10 @@ fields silently. Null equals absent everywhere: the Python Ark SDK sends every u
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -91,6 +92,20 @@ class Field:
     zero_is_unset: bool = False
     clamps: bool = False
     else_ignored: bool = False
+
+    free: frozenset[type] = dataclasses.field(init=False, compare=False, repr=False)
+    """Types any value of which is right, whatever the mode: nothing about it has to be looked at."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "free", self._free())
+
+    def _free(self) -> frozenset[type]:
+        bounds = (self.low, self.high, self.max_bytes, self.max_items, self.strict)
+        bound = any(limit is not None for limit in bounds) or self.choices or self.plain
+        special = self.effect != "honoured" or self.else_ignored or self.quoted or self.zero_is_unset or self.clamps
+        if bound or special or self.kind not in ("string", "boolean"):
+            return frozenset()
+        return frozenset(_TYPES[self.kind])
 
     def check(self, value: Any, path: str) -> None:
         """Raises InvalidField when the value is not of this field's type, range or size."""
@@ -197,12 +212,17 @@ class Field:
             yield "any other type is ignored"
 
 
-Table = Mapping[str, Field]
+class Table(dict[str, Field]):
+    """Fields by name. ``required``: the names of those that have to be there."""
+
+    def __init__(self, fields: Iterable[Field]) -> None:
+        super().__init__((field.name, field) for field in fields)
+        self.required = tuple(field.name for field in self.values() if field.required)
 
 
 def table(*fields: Field) -> Table:
     """A table from its fields; a later field of the same name replaces an earlier one."""
-    return {field.name: field for field in fields}
+    return Table(fields)
 
 
 class Reading(NamedTuple):
@@ -228,8 +248,11 @@ def read_in_mode(fields: Table, body: Mapping[str, Any], prefix: str = "", *, st
     ignored: list[str] = []
     clamped: list[str] = []
     for name, given in body.items():
-        field, path = fields.get(name), prefix + name
         if given is None:
+            continue
+        field, path = fields.get(name), prefix + name
+        if field is not None and type(given) in field.free:
+            values[name] = given
             continue
         if field is None or field.effect == "ignored" or (field.else_ignored and not field.fits(given)):
             ignored.append(prefix + name[:64])
@@ -247,9 +270,9 @@ def read_in_mode(fields: Table, body: Mapping[str, Any], prefix: str = "", *, st
         else:
             field.check(value, path)
         values[name] = value
-    for field in fields.values():
-        if field.required and field.name not in values:
-            raise MissingField(prefix + field.name)
+    for name in fields.required:
+        if name not in values:
+            raise MissingField(prefix + name)
     return Reading(values, tuple(ignored), tuple(clamped))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -13,8 +14,8 @@ from arkway.limits.valkey import ValkeyLimiter
 from arkway.ports import Hold, Limiter
 
 NOW_MS = 1_793_500_000_000  # 2026-11-01 03:06:40 UTC
-# Of a test run that shares two processors with others, not of a deployment.
-PATIENT_S = 2.0
+# Of a test run that shares two processors with others, not of a deployment: a server that is there is never missed.
+PATIENT_S = 60.0
 
 
 class Opened:
@@ -27,6 +28,17 @@ class Opened:
         demand = Demand(rules, now_ms, tokens, cost)
         hold = self.limiter.hold_nowait(demand)
         return await self.limiter.hold(demand) if hold is None else hold
+
+    async def settled(self) -> None:
+        """Until what was settled counts."""
+        if isinstance(self.limiter, ValkeyLimiter):
+            await line_is_idle(self.limiter)
+
+
+async def line_is_idle(limiter: ValkeyLimiter) -> None:
+    """Until the server has answered everything that was put on the line."""
+    while limiter._line._sender is not None:
+        await asyncio.sleep(0.001)
 
 
 class Place:

@@ -18,6 +18,7 @@ from arkway.core.limit import Demand, Rule
 from arkway.limits.valkey import ValkeyLimiter
 
 NOW_MS = 1_793_500_000_000
+LEASE_S = 9.0
 RATE = Rule("default", "default", "project", "", "rpm", "", 1)
 PLACES = Rule("default", "default", "project", "", "concurrency", "", 1)
 QUOTA = Rule("default", "default", "project", "", "tokens", "day", 100)
@@ -29,7 +30,7 @@ async def rate(limiter: ValkeyLimiter, per_minute: float, seconds: float) -> Non
     started = time.monotonic()
     sys.stdin.readline()
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end or not served:
         try:
             await limiter.hold(Demand(rules, NOW_MS))
             served += 1
@@ -41,7 +42,7 @@ async def rate(limiter: ValkeyLimiter, per_minute: float, seconds: float) -> Non
 
 async def main(url: str, what: str, *numbers: str) -> None:
     burst_s = float(numbers[1]) if what == "rate" else 60.0
-    limiter = ValkeyLimiter(url, str(os.getpid()), timeout_s=4.0, lease_s=1.0, tick_s=0.1, burst_s=burst_s)
+    limiter = ValkeyLimiter(url, str(os.getpid()), timeout_s=60.0, lease_s=LEASE_S, tick_s=0.1, burst_s=burst_s)
     await limiter.start()
     assert not limiter.away
     print("ready", flush=True)

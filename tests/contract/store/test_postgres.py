@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from arkway.config import Database, load
 from arkway.core.errors import ArkwayError, Misconfigured, StoreUnavailable
 from arkway.stores import schema
 from arkway.stores.belonging import pepper_of
-from arkway.stores.listening import Listener
+from arkway.stores.listening import RELOAD_S, Listener
 from arkway.stores.migration import migrate_shared
 from arkway.stores.postgres import PostgresStore
 from arkway.stores.postgres_link import Link
 from arkway.stores.store import open_store
 from tests.tools.servers import Postgres
+from tests.tools.waiting import PATIENCE_S, ends, until
 
 NEXT = """
 import sqlalchemy as sa
@@ -46,14 +47,6 @@ def add_account(connection: sa.Connection, name: str) -> None:
 
 def account_ids(connection: sa.Connection) -> set[str]:
     return set(connection.scalars(sa.select(schema.accounts.c.id)))
-
-
-def soon(condition: Callable[[], bool], within_s: float = 5.0) -> float:
-    began_s = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began_s < within_s
-        time.sleep(0.005)
-    return time.monotonic() - began_s
 
 
 @pytest.fixture
@@ -124,7 +117,7 @@ def test_a_migration_that_does_not_come_to_its_end_changes_nothing(
 # Changes by other processes
 
 REVOKE = """
-import sys, time
+import sys
 import sqlalchemy as sa
 from arkway.stores import schema
 from arkway.stores.postgres import PostgresStore
@@ -132,19 +125,16 @@ from arkway.stores.postgres import PostgresStore
 with PostgresStore(sys.argv[1]) as store:
     row = {"id": "told", "name": "told", "created_at": 1}
     store.run_sync(lambda connection: connection.execute(schema.accounts.insert().values(row)), tell=True)
-    print(time.time())
 """
 
 
-def test_a_notification_takes_effect_in_milliseconds(postgres_url: str) -> None:
-    seen: list[tuple[float, set[str]]] = []
-    with PostgresStore(postgres_url) as store:  # the polling interval of a real server
-        soon(lambda: store.hears)
-        store.watch(lambda connection: seen.append((time.time(), account_ids(connection))))
-        done = subprocess.run([sys.executable, "-c", REVOKE, postgres_url], check=True, capture_output=True, text=True)
-        soon(lambda: "told" in seen[-1][1])
-    arrived_s = next(at_s for at_s, ids in seen if "told" in ids)
-    assert arrived_s - float(done.stdout) < 0.25
+def test_a_notification_takes_effect_without_waiting_for_a_poll(postgres_url: str) -> None:
+    seen: list[set[str]] = []
+    with PostgresStore(postgres_url, poll_s=3600) as store:
+        until(lambda: store.hears)
+        store.watch(lambda connection: seen.append(account_ids(connection)))
+        subprocess.run([sys.executable, "-c", REVOKE, postgres_url], check=True)
+        until(lambda: "told" in seen[-1], patience_s=RELOAD_S / 2)
 
 
 class PooledConnection(psycopg.Connection[tuple[object, ...]]):
@@ -168,10 +158,10 @@ def test_without_notifications_the_tables_are_read_again_and_again(postgres_url:
     with PostgresStore(postgres_url) as store:
         seen: list[set[str]] = []
         listener = Listener(PooledLink(postgres_url), lambda connection: seen.append(account_ids(connection)), 0.1)
-        soon(lambda: len(seen) >= 2)
+        until(lambda: len(seen) >= 2)
         assert not listener.hears
         store.run_sync(lambda connection: add_account(connection, "a"), tell=True)
-        soon(lambda: "a" in seen[-1], 2.0)
+        until(lambda: "a" in seen[-1])
         listener.close()
 
 
@@ -179,26 +169,40 @@ def test_a_connection_that_is_ended_is_made_anew(postgres: Postgres, postgres_ur
     seen: list[set[str]] = []
     store.watch(lambda connection: seen.append(account_ids(connection)))
     with PostgresStore(postgres_url) as another:
-        soon(lambda: store.hears and another.hears)
+        until(lambda: store.hears and another.hears)
         postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'arkway'")
-        time.sleep(0.2)
-        another.run_sync(lambda connection: add_account(connection, "a"), tell=True)
-        soon(lambda: "a" in seen[-1], 2.0)
-        store.run_sync(lambda connection: add_account(connection, "b"), tell=True)
-        assert store.trouble == ""
+        until(lambda: changed(another, "a"))
+        until(lambda: "a" in seen[-1])
+        until(lambda: changed(store, "b"))
+        until(lambda: store.trouble == "")
+
+
+def changed(store: PostgresStore, name: str) -> bool:
+    """Whether the account is there now; the first try may meet the connection that was ended."""
+    try:
+        store.run_sync(lambda connection: add_account(connection, name), tell=True)
+    except StoreUnavailable:
+        return False
+    return True
 
 
 def test_another_process_that_keeps_the_lock_is_not_waited_for_long(postgres_url: str, store: PostgresStore) -> None:
+    inside, over = threading.Event(), threading.Event()
+
+    def hold(connection: sa.Connection) -> None:
+        inside.set()
+        assert over.wait(PATIENCE_S)
+
     with PostgresStore(postgres_url, busy_s=0.2) as hurried, ThreadPoolExecutor(1) as pool:
-        held = pool.submit(
-            store.run_sync, lambda connection: connection.exec_driver_sql("SELECT pg_sleep(1)"), tell=True
-        )
-        time.sleep(0.2)
-        began_s = time.monotonic()
-        with pytest.raises(StoreUnavailable, match="another process"):
-            hurried.run_sync(lambda connection: add_account(connection, "late"), tell=True)
-        assert time.monotonic() - began_s < 0.8
-        assert hurried.run_sync(account_ids, read=True) == {"default"}
+        held = pool.submit(store.run_sync, hold, tell=True)
+        assert inside.wait(PATIENCE_S)
+        try:
+            with pytest.raises(StoreUnavailable, match="another process"):
+                hurried.run_sync(lambda connection: add_account(connection, "late"), tell=True)
+            assert not held.done()
+            assert hurried.run_sync(account_ids, read=True) == {"default"}
+        finally:
+            over.set()
         held.result()
         hurried.run_sync(lambda connection: add_account(connection, "late"), tell=True)
 
@@ -211,18 +215,16 @@ def test_work_fails_at_once_while_the_server_is_away_and_goes_on_when_it_is_back
     with PostgresStore(own_postgres.database(), poll_s=0.05) as store:
         store.watch(lambda connection: seen.append(account_ids(connection)))
         own_postgres.stop()
-        soon(lambda: store.trouble != "", 1.0)
+        until(lambda: store.trouble != "")
         assert "has been away" in store.trouble
-        began_s = time.monotonic()
         for _ in range(20):
             with pytest.raises(StoreUnavailable, match="cannot be reached just now"):
                 store.run_sync(lambda connection: add_account(connection, "a"), tell=True)
-        assert time.monotonic() - began_s < 1.0
         own_postgres.start()
-        soon(lambda: store.trouble == "", 2.0)
+        until(lambda: store.trouble == "")
         store.run_sync(lambda connection: add_account(connection, "a"), tell=True)
         assert seen[-1] == {"default", "a"}
-        soon(lambda: store.hears)
+        until(lambda: store.hears)
 
 
 def test_what_was_changed_while_nobody_could_hear_is_taken_in_afterwards(postgres: Postgres, postgres_url: str) -> None:
@@ -231,13 +233,13 @@ def test_what_was_changed_while_nobody_could_hear_is_taken_in_afterwards(postgre
     postgres.execute("CREATE ROLE cut_off SUPERUSER LOGIN")
     with PostgresStore(postgres_url.replace("postgres@", "cut_off@"), poll_s=0.05) as store:
         store.watch(lambda connection: seen.append(account_ids(connection)))
-        soon(lambda: store.hears)
+        until(lambda: store.hears)
         postgres.execute("ALTER ROLE cut_off NOLOGIN")
         postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'cut_off'")
-        soon(lambda: store.trouble != "", 2.0)
+        until(lambda: store.trouble != "")
         postgres.execute("INSERT INTO accounts (id, name, created_at) VALUES ('a', 'a', 1)", database)
         postgres.execute("ALTER ROLE cut_off LOGIN")
-        soon(lambda: "a" in seen[-1], 3.0)
+        until(lambda: "a" in seen[-1])
 
 
 def test_a_server_that_answers_nothing_is_noticed_and_does_not_hold_up_a_stop(own_postgres: Postgres) -> None:
@@ -245,11 +247,9 @@ def test_a_server_that_answers_nothing_is_noticed_and_does_not_hold_up_a_stop(ow
     own_postgres.freeze()
     try:
         waiting = store.submit(account_ids, read=True)
-        soon(lambda: "has been away" in store.trouble, 15.0)
+        until(lambda: "has been away" in store.trouble)
         assert not waiting.done()
-        began_s = time.monotonic()
-        store.close()
-        assert time.monotonic() - began_s < 10
+        ends(store.close)
     finally:
         own_postgres.thaw()
 
@@ -261,8 +261,8 @@ def test_after_a_power_cut_what_was_committed_is_there(own_postgres: Postgres) -
         store.run_sync(lambda connection: add_account(connection, "a"))
         own_postgres.stop(signal.SIGQUIT)
         own_postgres.start()
-        soon(lambda: "a" in seen_again(store), 15.0)
-        soon(lambda: store.trouble == "", 15.0)
+        until(lambda: "a" in seen_again(store))
+        until(lambda: store.trouble == "")
 
 
 def seen_again(store: PostgresStore) -> set[str]:

@@ -16,6 +16,7 @@ from arkway.stores.drain import usage_row
 from arkway.stores.rollups import COUNTS, FAILED
 from arkway.stores.schema import projects
 from arkway.stores.store import Store, open_store
+from tests.tools.databases import made
 
 Row = dict[str, Any]
 NAMES = {"key": "key_id", "endpoint": "endpoint_id", "model": "model", "caller": "caller"}
@@ -37,21 +38,21 @@ class Place:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest) -> str:
     """Of a database of its own; empty for SQLite."""
-    return str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else ""
+    return str(request.getfixturevalue("migrated_postgres_url")) if request.param == "postgresql" else ""
 
 
 @pytest.fixture
 def store(tmp_path: Path, url: str) -> Iterator[Store]:
-    with open_store(tmp_path / "arkway.db", url, poll_s=60) as made:
-        yield made
+    with open_store(made(tmp_path / "arkway.db"), url, poll_s=60) as opened:
+        yield opened
 
 
 @pytest.fixture
 def shared_place(tmp_path: Path, url: str) -> Iterator[Place]:
     """One database for many histories, each in a project of its own."""
-    made = Place(tmp_path / "shared.db", url)
-    yield made
-    made.store.close()
+    place = Place(made(tmp_path / "shared.db"), url)
+    yield place
+    place.store.close()
 
 
 MakeRow = Callable[..., Row]

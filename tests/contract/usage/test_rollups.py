@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,6 +20,8 @@ from arkway.stores.schema import rollup_marks, rollups, usage
 from arkway.stores.store import Store, open_store
 from arkway.stores.tables import plain_rows
 from arkway.stores.usage import Grouping, UsageTable
+from tests.tools.examples import examples
+from tests.tools.waiting import until
 
 Row = dict[str, Any]
 MakeRow = Callable[..., Row]
@@ -59,7 +60,7 @@ class Died(Exception):
     """The process, in the middle of a transaction."""
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(steps, min_size=1, max_size=10), asked=st.lists(questions, min_size=1, max_size=4))
 def test_any_history_adds_up(
     shared_place: Any, make_row: MakeRow, tell: Tell, history: list[Any], asked: list[Any]
@@ -170,12 +171,7 @@ def test_the_background_task_needs_no_other_help(tmp_path: Path, url: str, make_
         rows = [make_row(number, START_MS + number * MINUTE_MS) for number in range(50)]
         UsageTable(store).insert(rows)
         marks = sa.select(sa.func.count()).select_from(rollup_marks)
-        for _ in range(500):
-            if store.run_sync(lambda connection: connection.scalar(marks), read=True) == 0:
-                break
-            store.run_sync(lambda connection: None, read=True)
-
-            time.sleep(0.01)
+        until(lambda: store.run_sync(lambda connection: connection.scalar(marks), read=True) == 0)
         assert kept(store, "default") == summed(rows)
         assert task.flush_sync() == 0
 

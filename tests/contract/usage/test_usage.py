@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from arkway.stores.rollups import flush, pruned_ms
 from arkway.stores.schema import audit, projects, usage
 from arkway.stores.store import Store, open_store
 from arkway.stores.usage import UsageTable
+from tests.tools.waiting import until
 
 Row = dict[str, Any]
 MakeRow = Callable[..., Row]
@@ -32,6 +32,13 @@ MINE = (("default", "default"),)
 def _calls(store: Store) -> int:
     count = sa.select(sa.func.count()).select_from(usage)
     return store.run_sync(lambda connection: connection.scalar(count) or 0, read=True)
+
+
+def after_polls(store: Store, count: int) -> None:
+    """Until whatever is done at every poll has had so many of them."""
+    ticks: list[None] = []
+    store.every_poll(lambda: ticks.append(None))
+    until(lambda: len(ticks) > count)
 
 
 @pytest.fixture
@@ -151,12 +158,10 @@ def test_retention_prunes_by_itself_once_the_journal_is_drained(tmp_path: Path, 
         store.run_sync(lambda connection: write_entry(connection, entry))
         UsageTable(store).insert([make_row(number, START_MS + number * HOUR_MS) for number in range(240)])
         Retention(store, 3, lambda: now_ms, lambda: drained, every_s=0.0)
-        time.sleep(0.2)
+        after_polls(store, 5)
         assert _calls(store) == 240
         drained = True
-        deadline_s = time.monotonic() + 10
-        while _calls(store) > 72 and time.monotonic() < deadline_s:
-            time.sleep(0.02)
+        until(lambda: _calls(store) <= 72)
         assert _calls(store) == 72
         assert UsageTable(store).totals(MINE, *ALL, ())[0]["calls"] == 240
         count = sa.select(sa.func.count()).select_from(audit)
@@ -167,5 +172,5 @@ def test_retention_of_nothing_deletes_nothing(tmp_path: Path, url: str, make_row
     with open_store(tmp_path / "own.db", url, poll_s=0.02) as store:
         UsageTable(store).insert([make_row(1, START_MS)])
         Retention(store, 0, lambda: START_MS * 2, lambda: True, every_s=0.0)
-        time.sleep(0.2)
+        after_polls(store, 5)
         assert _calls(store) == 1

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from arkway.cli import group
+from tests.tools.databases import made_in
 
 Run = Callable[..., Result]
 
@@ -31,6 +32,8 @@ name = "host"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
+    made_in(tmp_path / "home")
+
     def run(*words: str, stdin: str = "") -> Result:
         return CliRunner().invoke(group, ["--home", str(tmp_path / "home"), *words], input=stdin)
 

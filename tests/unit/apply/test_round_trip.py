@@ -16,22 +16,27 @@ from arkway.admin.apply.entries import (
     Alias,
     Endpoint,
     Entry,
+    Group,
     Key,
     Limit,
     Price,
     Project,
     Ref,
+    Upstream,
 )
 from arkway.admin.limits import WHATS
 from arkway.cli.platform import Host
 from arkway.core.limit import Scope
 from arkway.core.model import Tag
 from arkway.core.roles import ROLES
+from tests.tools.examples import examples
 from tests.unit.apply.conftest import Ground
 
 NOW_S = 1_750_000_000
 MOST = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 ACCOUNTS = ("default", "acme", "b.c")
@@ -104,6 +109,41 @@ def prices(draw: st.DrawFn) -> Price:
     )
 
 
+upstreams = st.builds(
+    Upstream,
+    name=st.sampled_from(["vllm", "ark"]),
+    base_url=st.sampled_from(["http://127.0.0.1:8000/v1", "https://models.example.com/"]),
+    kind=st.sampled_from(["openai", "ark"]),
+    connections_max=st.integers(1, 100),
+    idle_s=st.floats(0.1, 3600),
+    ca_file=st.sampled_from(["", "/etc/ca bundle.pem"]),
+)
+
+
+@st.composite
+def groups(draw: st.DrawFn, named: list[str]) -> list[Group]:
+    """At most one default version of each model."""
+    versions = draw(st.lists(st.tuples(st.sampled_from(["big", "Org/big"]), st.sampled_from(["1", "2"])), unique=True))
+    of_model = {model: draw(st.sampled_from(["1", "2", ""])) for model, _ in versions}
+    return [
+        Group(
+            model=model,
+            version=version,
+            members=tuple(
+                f"{name}/some model{draw(st.sampled_from(['', ',weight=3', ',priority=2']))}" for name in named
+            ),
+            default=of_model[model] == version,
+            title=draw(st.sampled_from(["", model, 'The "big" one'])),
+            capabilities=draw(st.sampled_from([("chat",), ("chat", "tools", "json", "images")])),
+            max_output_tokens=draw(st.sampled_from([0, 100])),
+            retry_share=draw(st.floats(0, 1)),
+            breaker_open_s=draw(st.floats(0.1, 100)),
+        )
+        for model, version in versions
+        if named
+    ]
+
+
 @st.composite
 def platforms(draw: st.DrawFn) -> Platform:
     """Any platform that a file can say."""
@@ -117,6 +157,8 @@ def platforms(draw: st.DrawFn) -> Platform:
         status = "active" if account == "default" else draw(st.sampled_from(["active", "suspended"]))
         take(Account(id=account, name=draw(PRINTABLE), status=status))  # type: ignore[arg-type]
         take(Project(account=account, id="web", name=draw(st.sampled_from(["", "The web"]))))
+    servers = draw(st.lists(upstreams, max_size=2, unique_by=lambda server: server.name))
+    take(*servers, *draw(groups([server.name for server in servers])))
     take(*draw(st.lists(endpoints(), max_size=4)))
     made = [entry for entry in found.values() if isinstance(entry, Endpoint)]
     take(*draw(st.lists(keys(made), max_size=4)))

@@ -96,6 +96,40 @@ def test_a_value_out_of_range_is_named_with_its_range(key: str, value: str, said
     assert said in caught.value.message
 
 
+@pytest.mark.parametrize(
+    "section, key, value, said",
+    [
+        ("database", "url", "mysql://me:hidden@db/x", "empty (SQLite in the data directory) or `postgresql://"),
+        ("database", "url", "arkway-hidden.db", "or `postgresql://user@host:5432/name`"),
+        ("database", "url", "sqlite+postgresql://hidden", "or `postgresql://user@host:5432/name`"),
+        ("limits", "valkey", "http://:hidden@cache:6379", "or a URL such as `redis://host:6379/0`"),
+        ("limits", "valkey", "cache-hidden:6379", "or a URL such as `redis://host:6379/0`"),
+    ],
+)
+def test_an_address_of_another_kind_is_refused_with_its_line_and_not_shown(
+    tmp_path: Path, section: str, key: str, value: str, said: str
+) -> None:
+    file = tmp_path / "arkway.toml"
+    file.write_text(f'[server]\nport = 1\n\n[{section}]\n{key} = "{value}"\n', encoding="utf-8")
+    with pytest.raises(Misconfigured) as caught:
+        load(environ={"ARKWAY_HOME": str(tmp_path)})
+    assert caught.value.message.startswith(f"{file}, line 5: the setting `{section}.{key}` has to be ")
+    assert said in caught.value.message
+    assert "hidden" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url", ["", "postgres://h/x", "postgresql://u:p%40@h1:1,h2:2/x?sslmode=require", "postgresql+psycopg://h/x"]
+)
+def test_addresses_of_databases(url: str) -> None:
+    assert load(environ={"ARKWAY_HOME": "/x", "ARKWAY__DATABASE__URL": url}).database.url == url
+
+
+@pytest.mark.parametrize("url", ["", "redis://:p@h:6379/0", "rediss://h", "unix:///run/valkey.sock"])
+def test_addresses_of_counting_servers(url: str) -> None:
+    assert load(environ={"ARKWAY_HOME": "/x", "ARKWAY__LIMITS__VALKEY": url}).limits.valkey == url
+
+
 @pytest.mark.parametrize("literal", ["nan", "inf", "-inf", "0", "1e400"])
 def test_no_number_of_a_file_is_endless(tmp_path: Path, literal: str) -> None:
     (tmp_path / "arkway.toml").write_text(f"[stream]\ntotal_s = {literal}\n", encoding="utf-8")

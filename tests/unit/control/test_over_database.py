@@ -13,25 +13,30 @@ from click.testing import CliRunner, Result
 
 from arkway.admin.access_keys import AccessKeys, NewAccessKey
 from arkway.admin.endpoints import Endpoints
+from arkway.admin.limits import Limits
 from arkway.admin.tenancy import Projects
 from arkway.app.control import control_plane
 from arkway.cli import group
 from arkway.config import load
 from arkway.control import ControlPlane
 from arkway.core.caller import Caller
-from arkway.core.errors import ArkwayError, EndpointNotFound, Forbidden, InvalidField
-from arkway.core.limit import Rates
+from arkway.core.errors import ArkwayError, EndpointNotFound, Forbidden, InvalidField, RateLimited, StoreUnavailable
+from arkway.core.limit import Demand, Rates
+from arkway.limits.memory import MemoryLimiter
 from arkway.ports import Action
 from arkway.stores.access_keys import AccessKeyTable
 from arkway.stores.audit import AuditTable
 from arkway.stores.directory import CachedDirectory
 from arkway.stores.home import database_path, pepper
 from arkway.stores.keyring import KeyRing, open_ring
+from arkway.stores.limits import LimitTable
 from arkway.stores.rates import RateTable
 from arkway.stores.sqlite import SqliteStore
 from arkway.stores.tables import EndpointTable
 from arkway.stores.tenancy import ProjectTable
 from arkway.testing import CHAT_CARD
+from tests.tools.databases import made
+from tests.tools.waiting import until
 
 NOW_S = int(time.time())
 OWNER = Caller("default", "default", "AKLTowner", role="owner")
@@ -40,7 +45,7 @@ REFERENCE = {"FoundationModel": {"Name": CHAT_CARD.name}}
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    with SqliteStore(database_path(tmp_path), poll_s=0.05) as opened:
+    with SqliteStore(made(database_path(tmp_path)), poll_s=0.05) as opened:
         yield opened
 
 
@@ -96,6 +101,38 @@ async def test_no_limit_leaves_no_row(plane: ControlPlane, store: SqliteStore) -
     assert RateTable(store, "default", "default").all() == {}
 
 
+def refuse_writes(store: SqliteStore, table: str, verb: str) -> None:
+    """The database itself takes no such change of the table any more."""
+    trigger = f"CREATE TRIGGER refuse BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    store.run_sync(lambda connection: connection.exec_driver_sql(trigger) and None)
+
+
+@pytest.mark.parametrize("table", ["endpoints", "limits"])
+async def test_an_endpoint_is_not_made_without_its_rates_nor_they_without_it(
+    plane: ControlPlane, store: SqliteStore, table: str
+) -> None:
+    refuse_writes(store, table, "INSERT")
+    with pytest.raises(StoreUnavailable):
+        await done(plane, "CreateEndpoint", Name="x", ModelReference=REFERENCE, RateLimit={"Rpm": 7})
+    assert (await done(plane, "ListEndpoints"))["TotalCount"] == 0
+    assert RateTable(store, "default", "default").all() == {}
+    assert AuditTable(store).rows("default") == []
+
+
+@pytest.mark.parametrize(("table", "verb"), [("endpoints", "UPDATE"), ("limits", "INSERT")])
+async def test_an_endpoint_and_its_rates_change_together_or_not_at_all(
+    plane: ControlPlane, store: SqliteStore, table: str, verb: str
+) -> None:
+    made = await done(plane, "CreateEndpoint", Name="x", ModelReference=REFERENCE, RateLimit={"Rpm": 7})
+    rows = AuditTable(store).rows("default")
+    refuse_writes(store, table, verb)
+    with pytest.raises(StoreUnavailable):
+        await done(plane, "UpdateEndpoint", Id=made["Id"], Name="y", RateLimit={"Rpm": 8})
+    shown = await done(plane, "GetEndpoint", Id=made["Id"])
+    assert (shown["Name"], shown["RateLimit"]) == ("x", {"Rpm": 7, "Tpm": 0})
+    assert AuditTable(store).rows("default") == rows
+
+
 async def test_a_developer_does_not_lift_a_limit(plane: ControlPlane) -> None:
     developer = Caller("default", "default", "AKLTdeveloper", role="developer")
     made = await done(plane, "CreateEndpoint", developer, Name="x", ModelReference=REFERENCE, RateLimit={"Rpm": 7})
@@ -130,8 +167,19 @@ async def test_a_key_for_another_project(
     made = await done(plane, "CreateEndpoint", caller, Name="x", ModelReference=REFERENCE, ProjectName="research")
     wish = {"DurationSeconds": 60, "ResourceType": "endpoint", "ResourceIds": [made["Id"]]}
     given = await done(plane, "GetApiKey", caller, **wish)
-    found = CachedDirectory(store, pepper(tmp_path), ring).caller(given["ApiKey"], NOW_S)
+    directory = CachedDirectory(store, pepper(tmp_path), ring)
+    found = directory.caller(given["ApiKey"], NOW_S)
     assert found == Caller("default", "research", pair.info.id, (made["Id"],))
+
+    Limits(LimitTable(store)).set("key", pair.info.id, {"rpm": 1}, NOW_S)
+    own = directory.limits("default", "default", pair.info.id, "ep-20240701000000-own")
+    theirs = directory.limits(found.account, found.project, found.key_id, made["Id"])
+    assert [rule.kind for rule in own] == ["rpm"]
+    assert theirs == own
+    limiter = MemoryLimiter()
+    assert limiter.hold_nowait(Demand(own, NOW_S * 1000)) is not None
+    with pytest.raises(RateLimited):
+        limiter.hold_nowait(Demand(theirs, NOW_S * 1000))
 
 
 async def test_another_process_takes_a_key_at_once_and_drops_it_with_its_pair(
@@ -147,10 +195,7 @@ async def test_another_process_takes_a_key_at_once_and_drops_it_with_its_pair(
         assert directory.caller(key, NOW_S + 60) is None
 
         AccessKeys(AccessKeyTable(store, ring)).revoke(pair.info.id, NOW_S)
-        deadline_s = time.monotonic() + 2
-        while directory.caller(key, NOW_S) is not None:
-            assert time.monotonic() < deadline_s
-            time.sleep(0.01)
+        until(lambda: directory.caller(key, NOW_S) is None)
 
 
 async def test_the_database_holds_nothing_of_a_key(

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from arkway.backends.embedding import UseEmbedder
 from arkway.backends.embedding.link import child_environment
 from arkway.core.embedding import EmbedReply
 from arkway.core.errors import BackendFailed, BackendTimeout, BackendUnavailable, Overloaded
+from tests.tools.waiting import PATIENCE_S, soon
 
 LARGE = ["The quick brown fox jumps over the lazy dog. " * 40] * 256
 
@@ -33,21 +33,12 @@ class Client(Protocol):
 Launch = Callable[..., Awaitable[Client]]
 
 
-async def until(true: Callable[[], bool], limit_s: float) -> float:
-    """Seconds until it became true; fails after the limit."""
-    began_s = time.perf_counter()
-    while not true():
-        assert time.perf_counter() - began_s < limit_s, f"not within {limit_s} s"
-        await asyncio.sleep(0.01)
-    return time.perf_counter() - began_s
-
-
 async def test_starts_with_the_first_request_and_stops_when_idle(launch: Launch) -> None:
     client = await launch(idle_stop_s=0.3, ready=False)
     assert (client.embedder.status().state, client.embedder.status().starts) == ("stopped", 0)
     first = await client.reply("hello")
     pid = client.pid
-    await until(lambda: not psutil.pid_exists(pid), 2.0)
+    await soon(lambda: not psutil.pid_exists(pid))
     assert (client.embedder.status().state, client.embedder.status().crashes) == ("stopped", 0)
     assert await client.reply("hello") == first
     assert client.embedder.status().starts == 2
@@ -58,38 +49,37 @@ async def test_a_kill_fails_what_is_under_way_and_the_next_request_works(launch:
     under_way = asyncio.ensure_future(client.reply(*LARGE))
     await asyncio.sleep(0.2)
     os.kill(client.pid, signal.SIGKILL)
-    killed_s = time.perf_counter()
     with pytest.raises(BackendFailed):
         await under_way
-    assert time.perf_counter() - killed_s < 1.0
     assert len((await client.reply("again")).vectors) == 1
-    assert time.perf_counter() - killed_s < 5.0
     assert (client.embedder.status().crashes, client.embedder.status().starts) == (1, 2)
 
 
 async def test_a_settled_child_is_started_again_without_being_asked(launch: Launch) -> None:
-    client = await launch(idle_stop_s=1.5)
+    client = await launch(idle_stop_s=2.5)
     await asyncio.sleep(1.1)
     pid = client.pid
     os.kill(pid, signal.SIGKILL)
-    await until(lambda: client.embedder.status().starts == 2, 1.0)
-    await until(lambda: client.embedder.status().state == "ready", 5.0)
+    await soon(lambda: client.embedder.status().starts == 2)
+    await soon(lambda: client.embedder.status().state == "ready")
     assert client.pid != pid
-    await until(lambda: client.embedder.status().state == "stopped", 3.0)
+    await soon(lambda: client.embedder.status().state == "stopped")
 
 
 async def test_a_child_that_hangs_is_replaced(launch: Launch) -> None:
-    client = await launch(wait_limit_s=0.5)
+    client = await launch(wait_limit_s=1.0)
     os.kill(client.pid, signal.SIGSTOP)
     with pytest.raises(Overloaded, match="waited"):
         await client.reply("hello")
     await client.embedder.start()
     under_way = asyncio.ensure_future(client.reply(*LARGE))
     await asyncio.sleep(0.2)
-    os.kill(client.pid, signal.SIGSTOP)
+    hanging = client.pid
+    os.kill(hanging, signal.SIGSTOP)
     with pytest.raises(BackendTimeout):
         await under_way
-    assert client.embedder.status().state == "stopped"
+    await soon(lambda: not psutil.pid_exists(hanging))
+    assert client.embedder.status().pid != hanging
 
 
 async def test_a_full_line_refuses_and_drains(launch: Launch) -> None:
@@ -104,18 +94,28 @@ async def test_a_full_line_refuses_and_drains(launch: Launch) -> None:
 
 
 async def test_a_caller_who_leaves_takes_the_work_along(launch: Launch) -> None:
+    """The processor's time that all of it takes is not spent."""
     client = await launch()
+    idle_s = psutil.Process(client.pid).cpu_times().user
     under_way = asyncio.ensure_future(client.reply(*LARGE))
     await asyncio.sleep(0.2)
     under_way.cancel()
     with pytest.raises(asyncio.CancelledError):
         await under_way
-    await asyncio.sleep(0.3)
     child = psutil.Process(client.pid)
+
+    async def rests() -> bool:
+        spent_s = child.cpu_times().user
+        await asyncio.sleep(0.3)
+        return child.cpu_times().user - spent_s < 0.05
+
+    async with asyncio.timeout(PATIENCE_S):
+        while not await rests():
+            pass
     spent_s = child.cpu_times().user
-    await asyncio.sleep(0.5)
-    assert child.cpu_times().user - spent_s < 0.1
     assert (client.embedder.status().pending, client.embedder.status().crashes) == (0, 0)
+    await client.reply(*LARGE)
+    assert spent_s - idle_s < (child.cpu_times().user - spent_s) / 2
 
 
 async def test_one_who_leaves_during_the_start_does_not_stop_it(launch: Launch) -> None:
@@ -182,7 +182,7 @@ async def test_the_child_dies_with_the_server() -> None:
         assert psutil.pid_exists(pid)
         parent.kill()
         parent.wait()
-        await until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", 1.0)
+        await soon(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
 
 
 def test_works_on_uvloop() -> None:

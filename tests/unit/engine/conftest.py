@@ -112,7 +112,7 @@ async def bench() -> AsyncIterator[Callable[..., Awaitable[Bench]]]:
     async def make(path: Path, context: int = CONTEXT, **settings: Any) -> Bench:
         fields = {"threads": 1, "idle_stop_s": 0.0, **settings}
         made.append(Bench(path, EngineSettings(**fields), context))
-        await made[-1].pool.start(made[-1].name)
+        await made[-1].pool.load(made[-1].name)
         return made[-1]
 
     yield make

@@ -25,6 +25,7 @@ from arkway.core.caller import Call
 from arkway.core.chat import Sampling
 from arkway.core.classification import ClassifyReply, ClassifyRequest
 from arkway.core.errors import ContextTooLong, InvalidField
+from tests.tools.waiting import PATIENCE_S
 from tests.unit.engine.conftest import CONTEXT, Bench, card_of, request
 
 Bench_ = Callable[..., Awaitable[Bench]]
@@ -167,7 +168,7 @@ async def test_a_cancelled_call_frees_its_slot(bench: Bench_, slow_model: Path) 
     alone = await classify(one, "short", "yes", "no")
     for wait_s in (0.05, 0.4):
         task = asyncio.create_task(classify(one, "word " * 600, *labels))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while one.pool.status()[0].in_flight == 0:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(wait_s)
@@ -176,7 +177,7 @@ async def test_a_cancelled_call_frees_its_slot(bench: Bench_, slow_model: Path) 
         with pytest.raises(asyncio.CancelledError):
             await task
         assert one.pool.status()[0].in_flight == 0
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while one.pool.status()[0].slots_busy:
                 await asyncio.sleep(0.01)
     assert await classify(one, "short", "yes", "no") == alone

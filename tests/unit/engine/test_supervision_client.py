@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from arkway.backends.engine.client import EngineClient
+from tests.tools.waiting import PATIENCE_S
 
 FRAME = b'data: {"content": "a"}\n\n'
 
@@ -75,7 +76,7 @@ async def test_leaving_before_the_first_byte_waits_for_the_engine_to_hang_up(
     await asyncio.sleep(0.05)
     assert not drain.done()
     scripted.answer.set()
-    async with asyncio.timeout(1.0):
+    async with asyncio.timeout(PATIENCE_S):
         await drain
 
 
@@ -97,7 +98,7 @@ async def test_closing_the_client_ends_a_drain_that_waits_for_the_first_byte(
     assert drain is not None
     await asyncio.sleep(0)
     await client.aclose()
-    async with asyncio.timeout(1.0):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.wait([drain])
 
 

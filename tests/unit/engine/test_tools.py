@@ -179,7 +179,7 @@ def test_a_long_call_is_read_once(opening: str) -> None:
     for piece in [opening, *["word "] * 20_000]:
         for _ in reader.feed(piece):
             pass
-    assert time.process_time() - began_s < 1.0
+    assert time.process_time() - began_s < 10  # to read it again for every word takes minutes
 
 
 def test_an_object_whose_first_name_does_not_end_is_shown() -> None:

@@ -13,12 +13,14 @@ from click.testing import CliRunner, Result
 from arkway.admin.limits import WHATS
 from arkway.cli import group
 from arkway.cli.limits import HELP
+from tests.tools.databases import made_in
 
 Run = Callable[..., Result]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
+    made_in(tmp_path)
     return lambda *arguments: CliRunner().invoke(group, ["--home", str(tmp_path), *arguments])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +22,7 @@ from arkway.stores.limits import LimitTable, RuleBook, Spending
 from arkway.stores.store import Store
 from arkway.stores.tables import KeyTable
 from arkway.stores.usage import UsageTable
+from tests.tools.waiting import until
 
 NOW_MS = int(datetime(2026, 11, 22, 10, 30, tzinfo=UTC).timestamp() * 1000)
 NOW_S = NOW_MS // 1000
@@ -74,7 +74,9 @@ def test_the_directory_knows_limits_as_soon_as_they_are_set(
         ("account", "cost", "total", 9.5, False),
     ]
     assert directory.limits(*place) is found
-    assert [each.scope for each in directory.limits("default", "other", key_id, "ep-1")] == ["account"]
+    # A temporary key acts in other projects, too: the limits of its access key go with it.
+    assert [each.scope for each in directory.limits("default", "other", key_id, "ep-1")] == ["key", "key", "account"]
+    assert directory.limits("default", "other", key_id, "ep-1")[:2] == found[:2]
     assert directory.limits("other", "default", key_id, "ep-1") == ()
     assert limits.remove("key", key_id, ["rpm"]) == 1
     assert [each.kind for each in directory.limits(*place)] == ["tokens", "concurrency", "cost"]
@@ -128,7 +130,7 @@ def test_the_rule_book_gives_the_same_tuple_for_the_same_call() -> None:
         (rule("tokens", "day"), 100 + 20),
         (rule("tokens", "month"), 100 + 20 + 3000),
         (rule("tokens", "total"), 100 + 20 + 3000 + 40000),
-        (rule("tokens", "day", scope="key", subject="key-1"), 100),
+        (rule("tokens", "day", scope="key", subject="key-1"), 100 + 500000),
         (rule("tokens", "month", scope="endpoint", subject="ep-2"), 20 + 3000),
         (rule("tokens", "total", scope="account", project=""), 43120 + 500000),
         (rule("cost", "day"), 120 * 2.0),
@@ -196,12 +198,9 @@ def test_changes_are_in_the_audit_log(store: Store, limits: Limits) -> None:
     assert removed["action"] == "limits.remove"
 
 
-def test_a_limit_of_another_process_is_in_force_within_two_seconds(
+def test_a_limit_of_another_process_is_in_force_soon(
     tmp_path: Path, store: Store, new_store: Callable[[], Store]
 ) -> None:
     directory = CachedDirectory(store, pepper(tmp_path))
     Limits(LimitTable(new_store())).set("project", "", {"rpm": 1}, NOW_S)
-    deadline_s = time.monotonic() + 2
-    while not directory.limits("default", "default", "key-1", "ep-1"):
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
+    until(lambda: directory.limits("default", "default", "key-1", "ep-1"))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -147,11 +146,9 @@ async def test_a_source_that_fails_midway_gives_way_and_its_bytes_are_used(
 
 
 async def test_a_slow_source_loses_the_probe(hub: Hub, network: Network, store: ModelStore, content: bytes) -> None:
-    hub.delays[HF_PATH] = 3.0
-    begun = time.monotonic()
+    hub.delays[HF_PATH] = 600.0
     model = await pull(store, "tiny", network=network, probe_limit_s=0.3)
     assert model.source == MODELSCOPE_REF
-    assert time.monotonic() - begun < 2.5
     assert hub.downloads(HF_PATH) == []
 
 

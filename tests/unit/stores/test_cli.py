@@ -21,12 +21,15 @@ from arkway.stores.home import database_path, pepper
 from arkway.stores.sqlite import SqliteStore
 from arkway.stores.tables import EndpointTable
 from arkway.stores.usage import UsageTable
+from tests.tools.databases import made_in
+from tests.tools.waiting import until
 
 Run = Callable[..., Result]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
+    made_in(tmp_path)
     return lambda *arguments: CliRunner().invoke(group, ["--home", str(tmp_path), *arguments])
 
 
@@ -40,14 +43,9 @@ def test_a_key_is_shown_once_works_in_a_running_server_and_dies_when_revoked(tmp
         directory = CachedDirectory(store, pepper(tmp_path))
         made = document(run("keys", "create", "--name", "钥匙", "--expires", "30d", "--json"))
         now_s = int(time.time())
-        deadline = time.monotonic() + 2
-        while directory.caller(made["secret"], now_s) is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: directory.caller(made["secret"], now_s) is not None)
         assert run("keys", "revoke", made["id"]).output == f"revoked {made['id']}\n"
-        while directory.caller(made["secret"], now_s) is not None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: directory.caller(made["secret"], now_s) is None)
     (listed,) = document(run("keys", "list", "--json"))
     assert (listed["name"], listed["status"], listed["last4"]) == ("钥匙", "revoked", made["secret"][-4:])
     assert listed["expires_at"] - listed["created_at"] == 30 * 86_400

@@ -15,6 +15,8 @@ from arkway.stores.home import Pepper, pepper
 from arkway.stores.sqlite import SqliteStore
 from arkway.stores.store import Store
 from arkway.stores.tables import EndpointTable, KeyTable
+from tests.tools.polls import by_the_next_polls
+from tests.tools.waiting import until
 
 NOW_S = 1_750_000_000
 
@@ -77,10 +79,10 @@ def test_hostile_secrets_are_unknown(directory: CachedDirectory, keys: Keys) -> 
 
 def test_a_very_long_secret_costs_no_more_than_a_short_one(directory: CachedDirectory) -> None:
     huge = "x" * (64 << 20)
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(1000):
         directory.caller(huge, NOW_S)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 10  # the processor's own time: to read them all would take a minute of it
 
 
 @pytest.mark.sqlite
@@ -114,14 +116,13 @@ def test_the_last_use_is_written_in_the_background(directory: CachedDirectory, k
     unused, _ = keys.create("two", NOW_S)
     directory.caller(secret, NOW_S + 5)
     directory.caller(secret, NOW_S + 9)
-    deadline = time.monotonic() + 3
-    used: dict[str, KeyInfo] = {}
-    while not used.get(key.id) or used[key.id].last_used_at is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-        used = {found.id: found for found in keys.list()}
-    assert used[key.id].last_used_at == NOW_S + 9
-    assert used[unused.id].last_used_at is None
+
+    def used() -> dict[str, KeyInfo]:
+        return {found.id: found for found in keys.list()}
+
+    until(lambda: used()[key.id].last_used_at is not None)
+    assert used()[key.id].last_used_at == NOW_S + 9
+    assert used()[unused.id].last_used_at is None
 
 
 REVOKE = """
@@ -143,10 +144,7 @@ def test_a_revocation_by_another_process_is_effective_within_two_seconds(tmp_pat
         _, other = Keys(KeyTable(store), hashed.digest).create("two", NOW_S)
         assert directory.caller(secret, NOW_S) is not None
         subprocess.run([sys.executable, "-c", REVOKE, store.path, key.id], check=True)
-        revoked_at = time.monotonic()
-        while directory.caller(secret, NOW_S) is not None:
-            assert time.monotonic() - revoked_at < 2
-            time.sleep(0.01)
+        assert by_the_next_polls(store, lambda: directory.caller(secret, NOW_S) is None)
         assert directory.caller(other, NOW_S) is not None
 
 

@@ -17,6 +17,7 @@ from arkway.stores.segment import segment_numbers
 from arkway.stores.store import Store
 from arkway.stores.tables import Row
 from arkway.stores.usage import UsageTable
+from tests.tools.waiting import until
 
 if TYPE_CHECKING:
     from tests.unit.stores.conftest import MakeAttempt, MakeSettlement
@@ -85,10 +86,7 @@ def test_rows_arrive_by_themselves(journal: Journal, call: Callable[[int], str])
     rows = Rows()
     drain = Drain(journal, rows, rows)
     call(1)
-    began = time.monotonic()
-    while not rows.found:
-        assert time.monotonic() - began < 1
-        time.sleep(0.005)
+    until(lambda: rows.found)
     drain.close()
 
 
@@ -112,7 +110,7 @@ def test_nothing_is_lost_while_the_database_is_away(journal: Journal, call: Call
     made = {call(number) for number in range(100)}
     with pytest.raises(StoreUnavailable, match="will be later"):
         drain.flush_sync(timeout_s=0.3)
-    assert rows.refusals >= 2
+    until(lambda: rows.refusals >= 2)
     assert drain.lag > 20_000
     assert segment_numbers(journal.directory)[0] == 1
     rows.down = False
@@ -139,10 +137,7 @@ def test_segments_go_when_they_are_drained_and_the_database_is_on_the_disk(
     time.sleep(0.05)
     assert segment_numbers(journal.directory)[0] == 1, "the rows are not on the disk"
     rows.on_disk = True
-    deadline = time.monotonic() + 3
-    while segment_numbers(journal.directory) != [journal.position[0]]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: segment_numbers(journal.directory) == [journal.position[0]])
     call(31)
     drain.flush_sync()
     assert len(rows.found) == 32

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +15,16 @@ from arkway.app.installation import Installation
 from arkway.cli import group
 from arkway.config import load
 from arkway.ports import Alias
+from tests.tools.databases import made_in
 from tests.tools.random_gguf import write_random_gguf
+from tests.tools.waiting import soon
 
 Run = Callable[..., Result]
-NOTICED_S = 5.0
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
+    made_in(tmp_path / "home")
     return lambda *arguments: CliRunner().invoke(group, ["--home", str(tmp_path / "home"), *arguments])
 
 
@@ -78,10 +79,7 @@ async def test_they_come_with_the_first_model_that_is_pulled_meanwhile(
         await parts.startup()
         try:
             await asyncio.to_thread(pull, "v1")
-            deadline = time.monotonic() + NOTICED_S
-            while parts.directory.alias("skylark-chat") is None:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
+            await soon(lambda: parts.directory.alias("skylark-chat") is not None)
             assert parts.directory.alias("chatglm-130b") == Alias("chatglm-130b", "pair", "v1")
         finally:
             await parts.shutdown()

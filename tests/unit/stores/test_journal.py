@@ -4,9 +4,7 @@ import errno
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -19,6 +17,7 @@ from arkway.stores.framing import Opened, Record, Settled, Spent
 from arkway.stores.journal import TOKENS_MAX, Durability, Journal
 from arkway.stores.recovery import read_segment
 from arkway.stores.segment import segment_numbers, segment_path
+from tests.tools.waiting import until
 
 if TYPE_CHECKING:
     from tests.unit.stores.conftest import MakeAttempt, MakeSettlement
@@ -43,13 +42,6 @@ def settled(directory: Path) -> dict[str, Settlement]:
         if isinstance(record, Settled):
             endings.setdefault(record.attempt_id, record.settlement)
     return endings
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 class Disk:
@@ -405,23 +397,16 @@ def test_sync_leaves_every_settlement_on_the_disk(
 
 
 def test_group_syncs_soon_after_a_write_and_not_when_idle(tmp_path: Path, make_attempt: MakeAttempt) -> None:
-    synced = threading.Event()
-    moments: list[float] = []
-
-    def sync(fd: int) -> None:
-        moments.append(time.monotonic())
-        synced.set()
-
-    journal = Journal(tmp_path / "journal", durability="group", sync=sync)
-    moments.clear()
-    synced.clear()
-    began = time.monotonic()
-    for number in range(20):
+    syncs: list[int] = []
+    journal = Journal(tmp_path / "journal", durability="group", group_s=0.1, sync=syncs.append)
+    syncs.clear()
+    for number in range(200):
         journal.reserve(make_attempt(number))
-    assert synced.wait(1)
-    time.sleep(0.1)
-    assert len(moments) == 1
-    assert moments[0] - began < 0.1
+    until(lambda: syncs and not journal._dirty)
+    assert len(syncs) < 20
+    after = len(syncs)
+    time.sleep(0.3)
+    assert len(syncs) == after
     journal.close()
 
 

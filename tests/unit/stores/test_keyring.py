@@ -182,8 +182,8 @@ def test_a_command_that_prints_no_key_is_explained(tmp_path: Path, command: str,
 def test_a_command_that_does_not_end_is_ended_with_its_children(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(Misconfigured, match="has not ended after"):
-        open_ring(tmp_path, command="sh -c 'sleep 60; echo done'", command_limit_s=0.3)
-    assert time.monotonic() - began < 5
+        open_ring(tmp_path, command="sh -c 'sleep 600; echo done'", command_limit_s=0.3)
+    assert time.monotonic() - began < 300, "its children were waited for"
 
 
 def test_two_sources_at_once_are_refused(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_disk_that_takes_half_a_file_leaves_the_old_one_whole(tmp_path: Path) 
     ring = KeyRing(tmp_path)
     sealed = ring.encrypt(b"secret", "AKLT1")
     finished = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True, timeout=120, check=False
     )
     assert finished.returncode == 1
     assert "cannot be read or written" in finished.stderr

@@ -15,13 +15,14 @@ from arkway.core.errors import Misconfigured
 from arkway.stores.migration import migrate, revision_of
 from arkway.stores.schema import REVISION
 from arkway.stores.sqlite import SqliteStore
+from tests.tools.forking import forking
 
 NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
 revision = "9999"
-down_revision = "0003"
+down_revision = "0004"
 
 
 def upgrade():
@@ -33,24 +34,28 @@ def upgrade():
 
 DIE_AT_STEP = """
 import os, pathlib, signal, sys
+import alembic.command
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from arkway.stores.migration import migrate
 
-path, versions, fatal = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
-step = 0
-
-def count(*_):
-    global step
-    step += 1
-    if step == fatal:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-event.listen(Engine, "before_cursor_execute", count)
-event.listen(Engine, "commit", count)
+path, versions = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 WATCHED = {"os.rename", "os.remove", "sqlite3.connect"}
-sys.addaudithook(lambda name, _: count() if name in WATCHED else None)
-migrate(path, "9999", extra_versions=(versions,))
+
+def act(fatal):
+    step = 0
+
+    def count(*_):
+        nonlocal step
+        step += 1
+        if step == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(Engine, "before_cursor_execute", count)
+    event.listen(Engine, "commit", count)
+    sys.addaudithook(lambda name, _: count() if name in WATCHED else None)
+    migrate(path, "9999", extra_versions=(versions,))
+    return 0
 """
 
 
@@ -75,15 +80,16 @@ def test_killed_at_every_step(tmp_path: Path, versions: Path) -> None:
             lambda c: c.exec_driver_sql("INSERT INTO accounts (id, name, created_at) VALUES ('x', 'Xaver', 1)")
         )
     before = content(path)
-    for fatal in range(1, 100):
-        finished = subprocess.run([sys.executable, "-c", DIE_AT_STEP, path, versions, str(fatal)], check=False)
-        if finished.returncode == 0:
-            break
-        assert finished.returncode == -signal.SIGKILL
-        assert revision_of(path) == REVISION
-        assert content(path) == before
-    else:
-        pytest.fail("the migration never came to its end")
+    with forking(DIE_AT_STEP, path, versions) as tried:
+        for fatal in range(1, 100):
+            status = tried(fatal)
+            if status == 0:
+                break
+            assert status == -signal.SIGKILL
+            assert revision_of(path) == REVISION
+            assert content(path) == before
+        else:
+            pytest.fail("the migration never came to its end")
     assert fatal > 15
     assert revision_of(path) == "9999"
     assert content(path) == [("default", "DEFAULT ACCOUNT"), ("x", "XAVER")]

@@ -21,7 +21,7 @@ from arkway.takeover.listening import server_context
 from tests.tools.tls import trusting
 
 ARK = "ark.cn-beijing.volces.com"
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 SMALL_BYTES = 4096
 ASK = f"POST /api/v3/chat/completions HTTP/1.1\r\nHost: {ARK}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -388,7 +388,21 @@ def test_a_port_that_is_taken_is_said() -> None:
         loopback_socket("127.0.0.1", taken.getsockname()[1])
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:8080", "ftp://x", "http://x/path", "http://x:port", "http://x?a=b"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:8080",
+        "ftp://x",
+        "http://x/path",
+        "http://x:port",
+        "http://x?a=b",
+        "http://x#y",
+        "http://x..",
+        "http://.",
+        "http://[::1",
+    ],
+)
 def test_a_server_is_named_by_a_url(url: str) -> None:
     with pytest.raises(Misconfigured, match="no server's URL"):
         arkway_server(url)
@@ -397,6 +411,39 @@ def test_a_server_is_named_by_a_url(url: str) -> None:
 def test_the_vendor_is_no_server_to_pass_to() -> None:
     with pytest.raises(Misconfigured, match="is the vendor's"):
         arkway_server(f"https://{ARK}")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        f"{ARK}.",
+        f"{ARK}:8443",
+        f"{ARK}.:443",
+        ARK.upper(),
+        ARK.replace(".", "\u3002"),
+        ARK.replace(".", "\uff0e"),
+        f"{ARK}\uff61",
+        ARK.replace("ark", "\uff41\uff52\uff4b"),
+        ARK.replace("ark", "ar\u00adk"),
+    ],
+)
+def test_the_vendor_is_known_however_it_is_written(host: str) -> None:
+    with pytest.raises(Misconfigured, match=f"`{ARK}` is the vendor's"):
+        arkway_server(f"https://{host}")
+
+
+def test_a_server_is_shown_and_reached_by_one_spelling() -> None:
+    assert arkway_server("http://Arkway.Internal.:8080/") == ArkwayServer(
+        "http://arkway.internal:8080", "arkway.internal", 8080
+    )
+    assert arkway_server("http://[::1]:8080") == ArkwayServer("http://[::1]:8080", "::1", 8080)
+
+
+@pytest.mark.parametrize("url", ["http://me:hidden@127.0.0.1:8080", f"https://hidden@{ARK}", "http://a:hidden@[::1"])
+def test_a_password_in_the_servers_url_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(Misconfigured, match="no user and no password") as caught:
+        arkway_server(url)
+    assert "hidden" not in caught.value.message
 
 
 def test_a_server_that_listens_everywhere_is_reached_here(tmp_path: Path) -> None:

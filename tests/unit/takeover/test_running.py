@@ -14,7 +14,7 @@ import pytest
 from arkway.core.errors import Misconfigured
 from arkway.takeover.running import Running, announce, claimed, end, running
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 OTHER = """
 import os, pathlib, signal, sys, time
 from arkway.takeover.running import Running, announce, claimed

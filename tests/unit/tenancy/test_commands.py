@@ -18,6 +18,7 @@ from arkway.cli import COMMANDS, group
 from arkway.stores.home import database_path
 from arkway.stores.sqlite import SqliteStore
 from arkway.stores.tables import EndpointTable
+from tests.tools.databases import made_in
 
 Run = Callable[..., Result]
 USER = pwd.getpwuid(os.getuid()).pw_name
@@ -28,6 +29,7 @@ PLACED = ("keys", "aksk", "endpoints", "usage")
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
+    made_in(tmp_path)
     return lambda *arguments: CliRunner().invoke(group, ["--home", str(tmp_path), *arguments])
 
 

@@ -39,6 +39,8 @@ HOST_WIDE = {
     "AccountTable.rows": "the operator's list",
     "AliasTable": "aliases are the operator's",
     "PriceTable": "prices are the operator's",
+    "UpstreamTable": "upstreams are the operator's",
+    "GroupTable": "groups are the operator's",
     "AuditTable.rows_of_all": "the operator's view",
     "UsageTable.by_ids": "the ledger is checked against the journal, which is the host's",
 }
@@ -82,6 +84,7 @@ EXAMPLES: dict[str, Any] = {
     "role": "viewer",
     "endpoints": (),
     "expires_at": None,
+    "before": (1_750_000_000_000, "audit-1"),
     "name": "second",
 }
 OWN_EXAMPLES: dict[str, dict[str, Any]] = {

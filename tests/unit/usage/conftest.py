@@ -11,13 +11,14 @@ from arkway.ports import Attempt, Settlement
 from arkway.stores.drain import usage_row
 from arkway.stores.home import database_path
 from arkway.stores.sqlite import SqliteStore
+from tests.tools.databases import made_in
 
 Row = dict[str, Any]
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
+    return made_in(tmp_path / "home")
 
 
 @pytest.fixture

@@ -16,16 +16,22 @@ from msgspec import Meta
 from arkway.admin.access_keys import NAME_MAX_CHARACTERS
 from arkway.admin.aliases import NAME_MAX_CHARACTERS as ALIAS_MAX_CHARACTERS
 from arkway.admin.endpoints import check as check_endpoint
+from arkway.admin.groups import CHAT_CAPABILITIES, CONTEXT_TOKENS, FIRST_VERSION, card_of, member_of, written_member
+from arkway.admin.groups import check as check_group
 from arkway.admin.keys import check_role
 from arkway.admin.limits import AMOUNT_MAX, AMOUNT_MIN, WHATS
 from arkway.admin.prices import MINUTE_S, PRICE_MAX
+from arkway.admin.upstreams import UpstreamInfo, plain
+from arkway.admin.upstreams import check as check_upstream
 from arkway.core.caller import Role
 from arkway.core.errors import InvalidField
 from arkway.core.limit import Scope
-from arkway.core.model import EndpointChange, Tag
+from arkway.core.model import Capability, EndpointChange, Tag
 from arkway.core.roles import HOST_ACCOUNT, ROLES
+from arkway.core.upstream import Group as GroupValue
+from arkway.core.upstream import Policy
 
-Kind = Literal["account", "project", "endpoint", "key", "access key", "limit", "alias", "price"]
+Kind = Literal["account", "project", "upstream", "group", "endpoint", "key", "access key", "limit", "alias", "price"]
 Facts = Mapping[str, Any]
 
 Id = Annotated[
@@ -57,6 +63,18 @@ Money = Annotated[
     float, Meta(ge=0, le=PRICE_MAX, description=f"the price of a million tokens, from 0 to {PRICE_MAX:,.0f}")
 ]
 CurrencyName = Annotated[Literal["CNY", "USD"], Meta(description="`CNY` or `USD`")]
+Shown = Annotated[str, Meta(max_length=1024, description="a text of at most 1024 printable characters")]
+UpstreamKind = Annotated[Literal["openai", "ark"], Meta(description="`openai` or `ark`")]
+Auth = Annotated[Literal["none", "key", "aksk"], Meta(description="`none`, `key` or `aksk`")]
+Variable = Annotated[
+    str, Meta(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?\Z", description="the name of a variable of the environment")
+]
+Seconds = Annotated[float, Meta(ge=0, description="a number of seconds")]
+Count = Annotated[int, Meta(ge=0, description="a whole number")]
+Portion = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+Members = Annotated[tuple[str, ...], Meta(description='members, such as ["vllm/Qwen/Qwen3-8B,weight=50"]')]
+Capabilities = Annotated[tuple[Capability, ...], Meta(description='capabilities, such as ["chat", "tools"]')]
+Sticking = Annotated[Literal["nothing", "session", "prefix"], Meta(description="`nothing`, `session` or `prefix`")]
 
 
 class Ref(msgspec.Struct, frozen=True, order=True):
@@ -109,6 +127,124 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def check(self) -> None:
         """Raises InvalidField."""
         _check_printable(self.name, "name")
+
+
+class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[[upstreams]]``: another model server. Its secret is never in a file.
+
+    ``key_env`` names the variable that holds it when the file is applied; without it, an upstream keeps what it has.
+    """
+
+    name: Shown
+    base_url: Shown
+    kind: UpstreamKind = "openai"
+    auth: Auth = "none"
+    access_key_id: Shown = ""
+    key_env: Variable = ""
+    region: Shown = "cn-beijing"
+    connections_max: Count = 4096
+    connect_s: Seconds = 3.0
+    first_byte_s: Seconds = 120.0
+    idle_s: Seconds = 60.0
+    ca_file: Shown = ""
+
+    @property
+    def ref(self) -> Ref:
+        return Ref("upstream", "", "", self.name)
+
+    @property
+    def shows(self) -> Literal["none", "key", "aksk"]:
+        """``auth``, or what follows from the other keys."""
+        if self.auth != "none":
+            return self.auth
+        return "aksk" if self.access_key_id else "key" if self.key_env else "none"
+
+    def facts(self) -> Facts:
+        """``key_env`` is a change: a secret that it holds and the upstream does not have."""
+        told = {name: getattr(self, name) for name in self.__struct_fields__ if name not in ("name", "key_env")}
+        seconds = {name: whole(told[name]) for name in ("connect_s", "first_byte_s", "idle_s")}
+        return {
+            **told,
+            **seconds,
+            "base_url": plain(self.base_url),
+            "auth": self.shows,
+            "key_env": self.key_env or None,
+        }
+
+    def check(self) -> None:
+        """Raises InvalidField."""
+        values = {
+            name: getattr(self, name) for name in self.__struct_fields__ if name in UpstreamInfo.__struct_fields__
+        }
+        check_upstream(UpstreamInfo(**{**values, "auth": self.shows, "base_url": plain(self.base_url)}))
+        _check_printable(self.access_key_id, "access_key_id")
+        if (self.shows == "aksk") != bool(self.access_key_id):
+            raise InvalidField('an access key pair (`auth = "aksk"`) has its id in `access_key_id`', "access_key_id")
+        if self.shows == "aksk" and self.kind != "ark":
+            raise InvalidField("an access key pair is for upstreams of the kind `ark`", "auth")
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[[groups]]``: a model that upstreams answer for. ``max_output_tokens`` 0 = the context.
+
+    ``default``: the version that the model's bare name means.
+    """
+
+    model: ModelName
+    version: Version = FIRST_VERSION
+    members: Members
+    default: Annotated[bool, Meta(description="true or false")] = True
+    title: Shown = ""
+    capabilities: Capabilities = CHAT_CAPABILITIES
+    context_tokens: Count = CONTEXT_TOKENS
+    max_output_tokens: Count = 0
+    default_output_tokens: Count = 0
+    dimensions: Count = 0
+    stick_to: Sticking = "nothing"
+    attempts: Count = 2
+    retry_share: Portion = 0.2
+    breaker_ratio: Portion = 0.5
+    breaker_calls: Count = 10
+    breaker_window_s: Seconds = 10.0
+    breaker_open_s: Seconds = 5.0
+    probe_s: Seconds = 0.0
+
+    @property
+    def ref(self) -> Ref:
+        return Ref("group", "", "", f"{self.model}:{self.version}")
+
+    def value(self) -> GroupValue:
+        """Raises InvalidField for a member that cannot be read."""
+        policy = Policy(**{name: getattr(self, name) for name in Policy.__struct_fields__})
+        card = card_of(
+            self.model,
+            self.version,
+            title=self.title,
+            capabilities=self.capabilities,
+            context_tokens=self.context_tokens,
+            max_output_tokens=self.max_output_tokens,
+            default_output_tokens=self.default_output_tokens,
+            dimensions=self.dimensions,
+        )
+        return GroupValue(
+            card=card, members=tuple(map(member_of, self.members)), policy=policy, is_default=self.default
+        )
+
+    def facts(self) -> Facts:
+        value = self.value()
+        told = {name: getattr(value.card, name) for name in _OF_CARD}
+        policy = {name: getattr(value.policy, name) for name in Policy.__struct_fields__}
+        numbers = {name: whole(each) if isinstance(each, float) else each for name, each in policy.items()}
+        members = [written_member(member) for member in value.members]
+        capabilities = list(value.card.capabilities)
+        return {"members": members, "default": self.default, **told, "capabilities": capabilities, **numbers}
+
+    def check(self) -> None:
+        """Raises InvalidField."""
+        check_group(self.value())
+
+
+_OF_CARD = ("title", "context_tokens", "max_output_tokens", "default_output_tokens", "dimensions")
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -277,11 +413,13 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise InvalidField("a price begins at a whole minute", "effective")
 
 
-Entry = Account | Project | Endpoint | Key | AccessKey | Limit | Alias | Price
+Entry = Account | Project | Upstream | Group | Endpoint | Key | AccessKey | Limit | Alias | Price
 
 SECTIONS: Mapping[str, type[Entry]] = {
     "accounts": Account,
     "projects": Project,
+    "upstreams": Upstream,
+    "groups": Group,
     "endpoints": Endpoint,
     "keys": Key,
     "access_keys": AccessKey,
@@ -291,7 +429,18 @@ SECTIONS: Mapping[str, type[Entry]] = {
 }
 """Every table of a platform file, in the order in which things are made."""
 
-KINDS: tuple[Kind, ...] = ("account", "project", "endpoint", "key", "access key", "limit", "alias", "price")
+KINDS: tuple[Kind, ...] = (
+    "account",
+    "project",
+    "upstream",
+    "group",
+    "endpoint",
+    "key",
+    "access key",
+    "limit",
+    "alias",
+    "price",
+)
 
 
 def iso(epoch_s: int) -> str:

@@ -7,14 +7,12 @@ from typing import Any
 
 import msgspec
 
-from arkway.admin.apply.entries import SECTIONS, Account, Endpoint, Entry, Limit, Project, Ref, whole
+from arkway.admin.apply.entries import SECTIONS, Account, Endpoint, Entry, Group, Limit, Project, Ref, whole
 from arkway.admin.apply.plan import is_rate
 from arkway.admin.apply.state import State
 from arkway.wire.toml import written
 
-HEAD = (
-    "# What there is on this host, as `arkway export` wrote it. Keys are here by name; no file holds their secrets.\n"
-)
+HEAD = "# What there is on this host, as `arkway export` wrote it. Keys are here by name; no file holds a secret.\n"
 
 
 def exported(state: State) -> str:
@@ -58,4 +56,6 @@ def _goes_without_saying(entry: Entry, key: str, value: Any) -> bool:
     """Whether it is what the key means when it is left out, beside its default."""
     if key == "name" and isinstance(entry, Account | Project):
         return bool(value == entry.id)
+    if key == "title" and isinstance(entry, Group):
+        return bool(value == entry.model)
     return value == {} or (key == "project" and isinstance(entry, Limit) and entry.scope == "account")

@@ -13,18 +13,23 @@ from arkway.admin.apply.entries import (
     Alias,
     Endpoint,
     Entry,
+    Group,
     Key,
     Kind,
     Limit,
     Price,
     Project,
     Ref,
+    Upstream,
 )
 from arkway.admin.apply.plan import Change, Prepared, subject_of
 from arkway.admin.apply.state import Commands
 from arkway.admin.prices import Price as PriceOf
+from arkway.admin.upstreams import UpstreamChange
 from arkway.core.errors import Misconfigured
 from arkway.core.model import EndpointChange
+from arkway.core.upstream import Credential
+from arkway.core.upstream import Upstream as UpstreamValue
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -97,6 +102,30 @@ class _Performing:
         else:
             projects.rename(entry.id, name)
 
+    def upstream(self, entry: Upstream, new: bool) -> None:
+        upstreams = self._commands.upstreams
+        fields = {name: getattr(entry, name) for name in _OF_UPSTREAM}
+        credential = self._credential(entry)
+        if new:
+            upstreams.add(UpstreamValue(name=entry.name, **fields), credential or Credential(), self._now_s)
+        else:
+            upstreams.update(entry.name, UpstreamChange(**fields, credential=credential), self._now_s)
+
+    def _credential(self, entry: Upstream) -> Credential | None:
+        """None = the one that it has."""
+        before = self._state.entries.get(entry.ref)
+        if entry.shows == "none":
+            return Credential() if isinstance(before, Upstream) and before.shows != "none" else None
+        if not entry.key_env:
+            return None
+        secret = self._commands.variable(entry.key_env)
+        if entry.shows == "aksk":
+            return Credential(access_key_id=entry.access_key_id, secret_access_key=secret)
+        return Credential(key=secret)
+
+    def group(self, entry: Group, new: bool) -> None:
+        self._commands.groups.set(entry.value(), self._now_s)
+
     def endpoint(self, entry: Endpoint, new: bool) -> None:
         endpoints, before = self._commands.endpoints(entry.account, entry.project), self._state.entries.get(entry.ref)
         more: dict[str, Any] = {
@@ -168,6 +197,14 @@ class _Performing:
         limits = self._commands.limits(ref.account, ref.project or "default")
         limits.remove(entry.table_scope, self._subject(entry), [entry.limit])
 
+    def remove_upstream(self, ref: Ref) -> None:
+        self._commands.upstreams.remove(ref.name)
+
+    def remove_group(self, ref: Ref) -> None:
+        entry = self._state.entries[ref]
+        assert isinstance(entry, Group)
+        self._commands.groups.remove(entry.model, entry.version)
+
     def remove_alias(self, ref: Ref) -> None:
         self._commands.aliases.remove(ref.name, self._now_s)
 
@@ -177,9 +214,13 @@ class _Performing:
         self._commands.prices.remove(entry.model, entry.effective_at)
 
 
+_OF_UPSTREAM = ("base_url", "kind", "region", "connections_max", "connect_s", "first_byte_s", "idle_s", "ca_file")
+
 _SETTING: Mapping[type[Entry], Callable[..., None]] = {
     Account: _Performing.account,
     Project: _Performing.project,
+    Upstream: _Performing.upstream,
+    Group: _Performing.group,
     Endpoint: _Performing.endpoint,
     Key: _Performing.key,
     AccessKey: _Performing.access_key,
@@ -189,6 +230,8 @@ _SETTING: Mapping[type[Entry], Callable[..., None]] = {
 }
 _REMOVING: Mapping[Kind, Callable[[_Performing, Ref], None]] = {
     "account": _Performing.suspend,
+    "upstream": _Performing.remove_upstream,
+    "group": _Performing.remove_group,
     "endpoint": _Performing.stop,
     "key": _Performing.revoke_key,
     "access key": _Performing.revoke_access_key,

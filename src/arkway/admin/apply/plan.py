@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeGuard
 import msgspec
 
 from arkway.admin.apply.document import Platform, refuse
-from arkway.admin.apply.entries import KINDS, Account, Endpoint, Entry, Key, Kind, Limit, Project, Ref
+from arkway.admin.apply.entries import KINDS, Account, Endpoint, Entry, Group, Key, Kind, Limit, Project, Ref, Upstream
 from arkway.admin.apply.state import Commands, State, look
 from arkway.admin.tenancy import DEFAULT_PROJECT
 from arkway.core.roles import HOST_ACCOUNT
@@ -20,6 +20,8 @@ NOT_NAMED = "the file does not name it"
 # What becomes of a thing that the file does not name, with --prune; a project stays, since its ledger names it.
 PRUNED: Mapping[str, Action] = {
     "account": "suspend",
+    "upstream": "remove",
+    "group": "remove",
     "endpoint": "stop",
     "key": "revoke",
     "access key": "revoke",
@@ -76,7 +78,7 @@ class Prepared(msgspec.Struct, frozen=True):
 def prepare(platform: Platform, commands: Commands, now_s: int, *, prune: bool = False) -> Prepared:
     """The plan for this moment. Raises Misconfigured for what the file names and nobody can find, StoreUnavailable."""
     state = look(commands, now_s)
-    wanted = _Wanting(platform, state).entries()
+    wanted = _Wanting(platform, state, commands).entries()
     expired = _expired(wanted, state, now_s)
     alive = {ref: entry for ref, entry in wanted.items() if ref not in expired}
     there = {**state.entries, **_made_along(alive, state)}
@@ -97,8 +99,8 @@ def prepare(platform: Platform, commands: Commands, now_s: int, *, prune: bool =
 class _Wanting:
     """What a file names, in the words of the state: rates as limits, names where names will do."""
 
-    def __init__(self, platform: Platform, state: State) -> None:
-        self._platform, self._state = platform, state
+    def __init__(self, platform: Platform, state: State, commands: Commands) -> None:
+        self._platform, self._state, self._commands = platform, state, commands
         self._problems: list[str] = []
 
     def entries(self) -> dict[Ref, Entry]:
@@ -110,6 +112,7 @@ class _Wanting:
                     self._say(ref, f"the {each.ref} is there twice")
                 found[each.ref] = each
         self._check_ambiguous(found)
+        self._check_defaults(found)
         refuse(self._problems)
         return found
 
@@ -122,6 +125,12 @@ class _Wanting:
             yield msgspec.structs.replace(entry, endpoints=names)
         elif isinstance(entry, Limit) and entry.name:
             yield msgspec.structs.replace(entry, name=self._subject(entry))
+        elif isinstance(entry, Upstream):
+            yield msgspec.structs.replace(entry, auth=entry.shows, key_env=self._secret(entry))
+        elif isinstance(entry, Group):
+            for upstream in dict.fromkeys(member.upstream for member in entry.value().members):
+                self._named(entry.ref, Ref("upstream", "", "", upstream))
+            yield entry
         else:
             yield entry
 
@@ -130,6 +139,21 @@ class _Wanting:
         before = self._state.entries.get(key.ref)
         had = isinstance(before, Key) and name in before.endpoints
         return name if had else self._named(key.ref, Ref("endpoint", key.account, key.project, name))
+
+    def _secret(self, upstream: Upstream) -> str:
+        """The variable to take the upstream's secret from, "" where it has that one or keeps its own."""
+        before, variable = self._state.entries.get(upstream.ref), upstream.key_env
+        if upstream.shows == "none":
+            return ""
+        if variable and (secret := self._commands.variable(variable)):
+            has = isinstance(before, Upstream) and self._commands.upstreams.has_secret(upstream.name, secret)
+            return "" if has else variable
+        same = ("auth", "access_key_id")
+        if isinstance(before, Upstream) and all(before.facts()[name] == upstream.facts()[name] for name in same):
+            return ""
+        wrong = f"the variable `{variable}` is not set; it is to hold" if variable else "name in `key_env` what holds"
+        self._say(upstream.ref, f"{wrong} the secret of the {upstream.ref}")
+        return variable
 
     def _subject(self, limit: Limit) -> str:
         return self._named(limit.ref, subject_of(limit))
@@ -158,6 +182,12 @@ class _Wanting:
         for ref in found:
             if ids := self._state.ambiguous.get(ref):
                 self._say(ref, f"the {ref} is ambiguous: there are {', '.join(ids)}; keep one, or rename the others")
+
+    def _check_defaults(self, found: Mapping[Ref, Entry]) -> None:
+        named: dict[str, Ref] = {}
+        for ref, entry in found.items():
+            if isinstance(entry, Group) and entry.default and named.setdefault(entry.model, ref) != ref:
+                self._say(ref, f"the {named[entry.model]} is the default version already; write `default = false` here")
 
     def _say(self, ref: Ref, message: str) -> None:
         self._problems.append(f"{self._platform.place(ref)}: {message}")
@@ -239,11 +269,17 @@ def _left(ref: Ref, state: State, wanted: Mapping[Ref, Entry]) -> Leftover | Non
         return None if ref.account in named else Leftover(ref, _pruned(state.entries[ref]))
     if ref.account and ref.account not in named:
         return None  # with its account
+    if ref.kind == "upstream" and any(isinstance(each, Group) and _asks(each, ref.name) for each in wanted.values()):
+        return Leftover(ref, None)
     if ref.kind == "project" and (
         ref.project == DEFAULT_PROJECT or any(each.project == ref.project for each in wanted if _same(each, ref))
     ):
         return None
     return Leftover(ref, _pruned(state.entries[ref]))
+
+
+def _asks(group: Group, upstream: str) -> bool:
+    return any(member.upstream == upstream for member in group.value().members)
 
 
 def _same(one: Ref, other: Ref) -> bool:

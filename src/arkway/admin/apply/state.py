@@ -17,18 +17,23 @@ from arkway.admin.apply.entries import (
     Alias,
     Endpoint,
     Entry,
+    Group,
     Key,
     Limit,
     Price,
     Project,
     Ref,
+    Upstream,
 )
 from arkway.admin.endpoints import Endpoints
+from arkway.admin.groups import GroupInfo, Groups, written_member
 from arkway.admin.keys import KeyInfo, Keys
 from arkway.admin.limits import LimitInfo, Limits
 from arkway.admin.prices import Prices
 from arkway.admin.tenancy import Accounts, Projects
+from arkway.admin.upstreams import UpstreamInfo, Upstreams
 from arkway.core import model
+from arkway.core.upstream import Policy
 
 
 class Commands(Protocol):
@@ -42,6 +47,15 @@ class Commands(Protocol):
 
     @property
     def prices(self) -> Prices: ...
+
+    @property
+    def upstreams(self) -> Upstreams: ...
+
+    @property
+    def groups(self) -> Groups: ...
+
+    def variable(self, name: str) -> str:
+        """What a variable of the environment holds; empty where it is not set."""
 
     def projects(self, account: str) -> Projects: ...
 
@@ -94,6 +108,10 @@ def look(commands: Commands, now_s: int) -> State:
         for project in commands.projects(account.id).list():
             seen.add(Project(account=account.id, id=project.id, name=project.name))
             seen.look_into(account.id, project.id)
+    for upstream in commands.upstreams.list():
+        seen.add(_upstream(upstream))
+    for group in commands.groups.list():
+        seen.add(_group(group))
     for alias in commands.aliases.list():
         seen.add(Alias(name=alias.name, model=alias.model_name, version=alias.model_version))
     for price in commands.prices.list():
@@ -169,6 +187,28 @@ def _endpoint(endpoint: model.Endpoint) -> Endpoint:
         description=endpoint.description,
         moderation=endpoint.moderation,
         tags={tag.key: tag.value for tag in endpoint.tags},
+    )
+
+
+def _upstream(info: UpstreamInfo) -> Upstream:
+    fields = msgspec.structs.asdict(info)
+    return Upstream(**{name: fields[name] for name in Upstream.__struct_fields__ if name in fields})
+
+
+def _group(info: GroupInfo) -> Group:
+    card, policy = info.card, info.policy
+    return Group(
+        model=card.name,
+        version=card.version,
+        members=tuple(map(written_member, info.members)),
+        default=info.is_default,
+        title=card.title,
+        capabilities=card.capabilities,
+        context_tokens=card.context_tokens,
+        max_output_tokens=card.max_output_tokens,
+        default_output_tokens=card.default_output_tokens,
+        dimensions=card.dimensions,
+        **{name: getattr(policy, name) for name in Policy.__struct_fields__},
     )
 
 

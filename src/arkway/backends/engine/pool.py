@@ -70,7 +70,7 @@ class EnginePool:
             await self._make_room(engine)
             return await engine.classify(request, call)
 
-    async def start(self, name: str) -> None:
+    async def load(self, name: str) -> None:
         """Loads a model now. Raises BackendUnavailable with the reason it does not load."""
         engine = self._found(name)
         with engine.use():

@@ -10,10 +10,12 @@ from arkway.admin.access_keys import AccessKeys
 from arkway.admin.aliases import Aliases
 from arkway.admin.audit import AuditLog
 from arkway.admin.endpoints import Endpoints
+from arkway.admin.groups import Groups
 from arkway.admin.keys import Keys
 from arkway.admin.limits import Limits
 from arkway.admin.prices import Prices
 from arkway.admin.tenancy import Accounts, Projects
+from arkway.admin.upstreams import Upstreams
 from arkway.admin.usage import UsageReports
 from arkway.core.audit import Actor
 from arkway.core.model import ModelCard
@@ -36,6 +38,8 @@ class Commands(msgspec.Struct, frozen=True, kw_only=True):
     limits: Callable[[str, str, Actor], Limits]
     aliases: Callable[[Actor], Aliases]
     prices: Callable[[Actor], Prices]
+    upstreams: Callable[[Actor], Upstreams]
+    groups: Callable[[Actor], Groups]
     usage: Callable[[str | None, str | None], UsageReports]
     audit: Callable[[str | None], AuditLog]
     find_model: FindModel

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
+from msgspec import UNSET
 
+from arkway.core.caller import Role
 from arkway.core.errors import EndpointNotFound, InvalidField
 from arkway.core.roles import require_grant
 from arkway.http.admin.commands import Commands
-from arkway.http.admin.errors import NotFound
+from arkway.http.admin.errors import Conflict, NotFound
 from arkway.http.admin.operations import Operation, Request
 from arkway.http.admin.shapes import (
     AccessKey,
@@ -19,6 +22,7 @@ from arkway.http.admin.shapes import (
     CreateKey,
     Key,
     NewKey,
+    UpdateKey,
     access_key_made,
     access_key_shown,
     key_shown,
@@ -47,6 +51,17 @@ def create_key(commands: Commands, request: Request) -> NewKey:
 
 def show_key(commands: Commands, request: Request) -> Key:
     return _found(list_keys(commands, request), request.name, "API key")
+
+
+def update_key(commands: Commands, request: Request) -> Key:
+    """Raises NotFound, Conflict for one that was revoked, Forbidden for a role above the caller's own."""
+    body: UpdateKey = request.body
+    _check_change(commands, request, show_key(commands, request).role)
+    if body != UpdateKey():
+        keys = commands.keys(request.account, request.project, request.actor)
+        with in_use():
+            keys.update(request.name, body.role, body.endpoints, body.expires_at)
+    return show_key(commands, request)
 
 
 def revoke_key(commands: Commands, request: Request) -> Key:
@@ -78,11 +93,41 @@ def show_pair(commands: Commands, request: Request) -> AccessKey:
     return _found(list_pairs(commands, request), request.name, "access key")
 
 
+def update_pair(commands: Commands, request: Request) -> AccessKey:
+    """Raises NotFound, Conflict for one that was revoked, Forbidden for a role above the caller's own."""
+    body: UpdateKey = request.body
+    _check_change(commands, request, show_pair(commands, request).role)
+    if body != UpdateKey():
+        pairs = commands.access_keys(request.account, request.project, request.actor)
+        with in_use():
+            pairs.update(request.name, body.role, body.endpoints, body.expires_at)
+    return show_pair(commands, request)
+
+
 def revoke_pair(commands: Commands, request: Request) -> AccessKey:
     """Raises NotFound. A second time changes nothing."""
     show_pair(commands, request)
     commands.access_keys(request.account, request.project, request.actor).revoke(request.name, request.now_s)
     return show_pair(commands, request)
+
+
+def _check_change(commands: Commands, request: Request, held: Role) -> None:
+    """Raises Forbidden for a role above the caller's own, which the key has or is to get; InvalidField."""
+    body: UpdateKey = request.body
+    require_grant(request.caller, held)
+    if body.role is not UNSET:
+        require_grant(request.caller, body.role)
+    if body.endpoints is not UNSET:
+        check_endpoints(commands, request, body.endpoints)
+
+
+@contextmanager
+def in_use() -> Iterator[None]:
+    """A key that is there and cannot be changed was revoked: a Conflict."""
+    try:
+        yield
+    except InvalidField as error:
+        raise Conflict(error.message) if error.field == "id" else error from None
 
 
 def check_endpoints(commands: Commands, request: Request, wanted: Sequence[str]) -> None:
@@ -134,6 +179,17 @@ OPERATIONS = (
         answer=Key,
     ),
     Operation(
+        id="keys.update",
+        method="PATCH",
+        path="/keys/{key}",
+        summary="Change what an API key may do, and until when",
+        permission="keys.update",
+        run=update_key,
+        answer=Key,
+        body=UpdateKey,
+        conflicts=True,
+    ),
+    Operation(
         id="keys.revoke",
         method="POST",
         path="/keys/{key}/revoke",
@@ -171,6 +227,17 @@ OPERATIONS = (
         permission="access_keys.read",
         run=show_pair,
         answer=AccessKey,
+    ),
+    Operation(
+        id="access_keys.update",
+        method="PATCH",
+        path="/access-keys/{access_key}",
+        summary="Change what an access key pair may do, and until when",
+        permission="access_keys.update",
+        run=update_pair,
+        answer=AccessKey,
+        body=UpdateKey,
+        conflicts=True,
     ),
     Operation(
         id="access_keys.revoke",

@@ -13,7 +13,7 @@ from arkway.admin.audit import AuditInfo
 from arkway.admin.usage import END_OF_TIME_MS, UsageReports, UsageRow
 from arkway.http.admin.commands import Commands
 from arkway.http.admin.operations import EVERYTHING, Operation, Request
-from arkway.http.admin.paging import Order, foreign
+from arkway.http.admin.paging import Order, Page, foreign
 from arkway.http.admin.shapes import AuditWanted, CallsWanted, Status, SumsWanted, UsageSum, sum_shown
 
 LOOKED_BACK_S = 30 * 86_400
@@ -49,12 +49,11 @@ def list_sums(commands: Commands, request: Request) -> Sequence[UsageSum]:
 
 
 def list_audit(commands: Commands, request: Request) -> Sequence[AuditInfo]:
-    """The newest first, of the newest 10 000 that fit."""
+    """The newest first."""
     query: AuditWanted = request.query
     since_s = request.now_s - LOOKED_BACK_S if query.since_at is UNSET else query.since_at
     log = commands.audit(None if request.account == EVERYTHING else request.account)
-    wanted = usage.ROWS_MAX if request.page.after else request.page.limit + 1
-    return log.list(since_s * 1000, query.actor, query.action, wanted)
+    return log.list(since_s * 1000, query.actor, query.action, request.page.limit + 1, _entry_place(request.page))
 
 
 def show_status(commands: Commands, _: Request) -> Status:
@@ -72,6 +71,17 @@ def describe(*_: object) -> msgspec.Raw:
 def _reports(commands: Commands, request: Request) -> UsageReports:
     account = None if request.account == EVERYTHING else request.account
     return commands.usage(account, None if request.project == EVERYTHING else request.project)
+
+
+def _entry_place(page: Page) -> tuple[int, str] | None:
+    """The entry that the page before ended at. Raises InvalidField."""
+    match page.after:
+        case ():
+            return None
+        case (int(at_ms), str(entry_id)):
+            return at_ms, entry_id
+        case _:
+            raise foreign()
 
 
 def _times(query: CallsWanted, now_s: int) -> tuple[int, int]:

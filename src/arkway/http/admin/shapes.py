@@ -80,6 +80,12 @@ class CreateProject(Taken, frozen=True, kw_only=True):
     name: Annotated[str, Meta(max_length=128, pattern=_TEXT)] = ""
 
 
+class Rename(Taken, frozen=True, kw_only=True):
+    """What people call it from now on; its id stays."""
+
+    name: Name
+
+
 # Credentials
 
 
@@ -90,6 +96,14 @@ class CreateKey(Taken, frozen=True, kw_only=True):
     endpoints: Endpoints = ()
     role: Role = "inference"
     expires_at: At | None = None
+
+
+class UpdateKey(Taken, frozen=True, kw_only=True):
+    """What is left out stays as it is; ``expires_at`` null = never."""
+
+    endpoints: Endpoints | UnsetType = UNSET
+    role: Role | UnsetType = UNSET
+    expires_at: At | UnsetType | None = UNSET
 
 
 class Key(msgspec.Struct, frozen=True):

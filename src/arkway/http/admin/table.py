@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from arkway.http.admin import catalogue, credentials, records, serving, tenants
+from arkway.http.admin import catalogue, credentials, records, serving, tenants, upstreams
 from arkway.http.admin.operations import Operation
 from arkway.http.surface import KIB, Route
 
@@ -17,6 +17,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *credentials.OPERATIONS,
     *serving.OPERATIONS,
     *catalogue.OPERATIONS,
+    *upstreams.OPERATIONS,
     *records.OPERATIONS,
 )
 

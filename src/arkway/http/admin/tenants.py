@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from arkway.admin.tenancy import AccountInfo, Accounts, ProjectInfo, Projects
 from arkway.core.errors import InvalidField
+from arkway.core.roles import reaches
 from arkway.http.admin.commands import Commands
 from arkway.http.admin.errors import Conflict, NotFound
 from arkway.http.admin.operations import Operation, Request
 from arkway.http.admin.paging import Order
-from arkway.http.admin.shapes import CreateAccount, CreateProject, Removed
+from arkway.http.admin.shapes import CreateAccount, CreateProject, Removed, Rename
 
 OLDEST_FIRST = Order(lambda item: (item.created_at, item.id))
 
@@ -33,6 +34,15 @@ def show_account(commands: Commands, request: Request) -> AccountInfo:
     return _account(commands.accounts(request.actor), request.name)
 
 
+def rename_account(commands: Commands, request: Request) -> AccountInfo:
+    """Raises NotFound, InvalidField for a name that cannot be printed."""
+    body: Rename = request.body
+    accounts = commands.accounts(request.actor)
+    _account(accounts, request.name)
+    accounts.rename(request.name, body.name)
+    return _account(accounts, request.name)
+
+
 def suspend_account(commands: Commands, request: Request) -> AccountInfo:
     """Raises NotFound, Conflict for the operator's own."""
     accounts = commands.accounts(request.actor)
@@ -53,7 +63,9 @@ def resume_account(commands: Commands, request: Request) -> AccountInfo:
 
 
 def list_projects(commands: Commands, request: Request) -> Sequence[ProjectInfo]:
-    return commands.projects(request.account, request.actor).list()
+    """Those that the caller reaches."""
+    found = commands.projects(request.account, request.actor).list()
+    return [project for project in found if reaches(request.caller, request.account, project.id)]
 
 
 def create_project(commands: Commands, request: Request) -> ProjectInfo:
@@ -67,7 +79,24 @@ def create_project(commands: Commands, request: Request) -> ProjectInfo:
 
 
 def show_project(commands: Commands, request: Request) -> ProjectInfo:
-    return _project(commands.projects(request.account, request.actor), request.name)
+    """Raises NotFound, also for a project of the account that the caller does not reach."""
+    found = _project(commands.projects(request.account, request.actor), request.name)
+    if not reaches(request.caller, request.account, found.id):
+        raise NotFound("project", request.name)
+    return found
+
+
+def rename_project(commands: Commands, request: Request) -> ProjectInfo:
+    """Raises NotFound, Conflict for another project's name."""
+    body: Rename = request.body
+    projects = commands.projects(request.account, request.actor)
+    _project(projects, request.name)
+    try:
+        projects.rename(request.name, body.name)
+    except InvalidField as error:
+        others = [info for info in projects.list() if info.id != request.name]
+        raise _taken(error, "", others, body.name) from None
+    return _project(projects, request.name)
 
 
 def delete_project(commands: Commands, request: Request) -> Removed:
@@ -140,6 +169,17 @@ OPERATIONS = (
         within="host",
     ),
     Operation(
+        id="accounts.rename",
+        method="PATCH",
+        path="/accounts/{account}",
+        summary="Give an account another name",
+        permission="accounts.rename",
+        run=rename_account,
+        answer=AccountInfo,
+        within="host",
+        body=Rename,
+    ),
+    Operation(
         id="accounts.suspend",
         method="POST",
         path="/accounts/{account}/suspend",
@@ -193,6 +233,18 @@ OPERATIONS = (
         run=show_project,
         answer=ProjectInfo,
         within="account",
+    ),
+    Operation(
+        id="projects.rename",
+        method="PATCH",
+        path="/projects/{project}",
+        summary="Give a project another name",
+        permission="projects.rename",
+        run=rename_project,
+        answer=ProjectInfo,
+        within="account",
+        body=Rename,
+        conflicts=True,
     ),
     Operation(
         id="projects.delete",

@@ -36,6 +36,7 @@ from arkway.wire.messages import an_object, functions, logit_biases, parts, stop
 CRYPTO_HEADER = "ml-maas-crypto-token"
 _OWN = "the model's own"
 _ROLES = ("system", "user", "assistant", "function", "tool")
+_SPEAKERS = frozenset(_ROLES[:3])
 _STREAM = b'"stream"'
 _TRUE = re.compile(rb"\s*:\s*true")
 # What base64 of an image of each kind begins with.
@@ -308,8 +309,8 @@ def _sampling(values: Mapping[str, Any]) -> Sampling:
         frequency_penalty=values.get("frequency_penalty"),
         presence_penalty=values.get("presence_penalty"),
         repetition_penalty=values.get("repetition_penalty"),
-        stop=stops(values.get("stop", []), "parameters.stop"),
-        logit_bias=logit_biases(values.get("logit_bias", {}), "parameters.logit_bias"),
+        stop=stops(values["stop"], "parameters.stop") if "stop" in values else (),
+        logit_bias=logit_biases(values["logit_bias"], "parameters.logit_bias") if "logit_bias" in values else {},
     )
 
 
@@ -339,6 +340,9 @@ def _messages(
     unheard: dict[str, None] = {}
     messages = []
     for index, entry in enumerate(entries):
+        if not opened and (plain := _plain(entry)) is not None:
+            messages.append(plain)
+            continue
         path = f"messages[{index}]"
         reading = read_in_mode(rules.message, an_object(entry, path), f"{path}.", strict=strict)
         messages.append(_message(reading.values, path, opened))
@@ -346,6 +350,16 @@ def _messages(
     if strict:
         _check_order(rules, messages)
     return tuple(messages), unheard
+
+
+def _plain(entry: Any) -> Message | None:
+    """Nearly every message: a role and a text, about which nothing has to be looked up."""
+    if type(entry) is not dict or len(entry) != 2:
+        return None
+    said, content = entry.get("role"), entry.get("content")
+    if type(said) is str and type(content) is str and said in _SPEAKERS:
+        return Message(cast(Role, said), content)
+    return None
 
 
 def _message(values: dict[str, Any], path: str, opened: Open | None) -> Message:

@@ -12,7 +12,7 @@ from typing import Any
 
 from arkway.core.chat import ChatRequest, FinishReason, ReplyTag, ToolCall, Usage
 from arkway.core.errors import ArkwayError
-from arkway.core.events import Delta, Event, Finished, ToolDelta
+from arkway.core.events import Delta, Event, Finished, Quoted, ToolDelta
 from arkway.ports import StreamEncoder
 from arkway.wire import json, sse
 from arkway.wire.maas_shape.reply import LogprobArrays, ReplyStyle, Seal, finish_reason, message, shown_id, usage
@@ -50,6 +50,8 @@ class FrameEncoder:
 
     def feed(self, event: Event) -> bytes:
         match event:
+            case Quoted():
+                return self._quoted(event)
             case Delta():
                 return self._text(event)
             case ToolDelta():
@@ -85,6 +87,11 @@ class FrameEncoder:
             arrays = self._logprobs.setdefault(event.index, LogprobArrays(rivals=self._style.rivals))
             choice["logprobs"] = arrays.add(entries)
         return self._frame([choice])
+
+    def _quoted(self, event: Quoted) -> bytes:
+        if event.index or self._seal:
+            return self._text(event.delta())
+        return b"" if event.literal == b'""' else self._before + event.literal + self._after
 
     def _hold(self, event: ToolDelta) -> None:
         call = self._calls.setdefault(event.index, {}).setdefault(event.position, ["", "", ""])

@@ -110,6 +110,8 @@ EMBED_FIELDS = (
     Field("user", "string", "your own user's id; not interpreted", max_bytes=NAME_MAX_BYTES, plain=True),
 )
 
+SCHEMA_NAME_MAX = 64
+
 _ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
@@ -133,10 +135,10 @@ def chat_request(fields: Table, body: dict[str, Any]) -> ChatRequest:
     """A chat body in this shape to the canonical request. Raises MissingField, InvalidField, UnsupportedInput."""
     values, ignored = read(fields, body)
     _check_pairs(values)
-    options = read(STREAM_OPTIONS, values.get("stream_options", {}), "stream_options.")[0]
+    options = read(STREAM_OPTIONS, values["stream_options"], "stream_options.")[0] if "stream_options" in values else {}
     legacy = "functions" in values and "tools" not in values
     limit_field = "max_completion_tokens" if "max_completion_tokens" in values else "max_tokens"
-    offered = functions(values["functions"]) if legacy else tools(values.get("tools", []))
+    offered = functions(values["functions"]) if legacy else tools(values["tools"]) if "tools" in values else ()
     choice_field = "tool_choice" if "tool_choice" in values else "function_call"
     return ChatRequest(
         asked=values["model"],
@@ -156,7 +158,17 @@ def chat_request(fields: Table, body: dict[str, Any]) -> ChatRequest:
         response_format=_response_format(values.get("response_format")),
         user=values.get("user", ""),
         ignored=ignored,
+        extras=_extras(fields, body) if ignored else {},
     )
+
+
+def _extras(fields: Table, body: dict[str, Any]) -> dict[str, Any]:
+    """The fields without effect here, as they came; those that are refused have been by now."""
+    return {
+        name: value
+        for name, value in body.items()
+        if value is not None and (name not in fields or fields[name].effect == "ignored")
+    }
 
 
 def embed_request(fields: Table, body: dict[str, Any]) -> EmbedRequest:
@@ -190,8 +202,8 @@ def _sampling(values: dict[str, Any]) -> Sampling:
         presence_penalty=values.get("presence_penalty"),
         repetition_penalty=values.get("repetition_penalty"),
         seed=values.get("seed"),
-        stop=stops(values.get("stop", [])),
-        logit_bias=logit_biases(values.get("logit_bias", {})),
+        stop=stops(values["stop"]) if "stop" in values else (),
+        logit_bias=logit_biases(values["logit_bias"]) if "logit_bias" in values else {},
     )
 
 
@@ -202,6 +214,10 @@ def _messages(entries: list[Any]) -> tuple[Message, ...]:
 
 
 def _message(entry: Any, path: str) -> Message:
+    if type(entry) is dict and len(entry) == 2:  # nearly every message: a role and a text
+        said, content = entry.get("role"), entry.get("content")
+        if type(said) is str and type(content) is str and said in _ROLES:
+            return Message(_ROLES[said], content)
     values, _ = read(_MESSAGE, an_object(entry, path), f"{path}.")
     role = _ROLES.get(values["role"])
     if role is None:
@@ -249,13 +265,16 @@ def _response_format(value: dict[str, Any] | None) -> ResponseFormat:
         case "json_object":
             return ResponseFormat("json_object")
         case "json_schema":
-            return ResponseFormat("json_schema", _schema(value.get("json_schema")))
+            return _schema_format(value.get("json_schema"))
         case other:
             raise InvalidField(f"expected text, json_object or json_schema, got {shown(other)}", "response_format.type")
 
 
-def _schema(value: Any) -> dict[str, Any]:
+def _schema_format(value: Any) -> ResponseFormat:
+    """The schema, and what the caller calls it; a name or a ``strict`` of a wrong type says nothing."""
     schema = value.get("schema") if isinstance(value, dict) else None
     if not isinstance(schema, dict):
         raise InvalidField("expected an object with a `schema` object", "response_format.json_schema")
-    return schema
+    name, strict = value.get("name"), value.get("strict")
+    named = isinstance(name, str) and len(name) <= SCHEMA_NAME_MAX
+    return ResponseFormat("json_schema", schema, name if named else "", strict if isinstance(strict, bool) else None)

@@ -14,7 +14,7 @@ import msgspec
 
 from arkway.core.chat import ChatRequest, FinishReason, ReplyTag, Usage
 from arkway.core.errors import ArkwayError
-from arkway.core.events import Delta, Event, Finished, Progress, ToolDelta, UsageReport
+from arkway.core.events import Delta, Event, Finished, Progress, Quoted, ToolDelta, UsageReport
 from arkway.wire import json, sse
 from arkway.wire.openai_shape.reply import finish_reason, logprobs, usage
 
@@ -63,6 +63,8 @@ class ChunkEncoder:
 
     def feed(self, event: Event) -> bytes:
         match event:
+            case Quoted():
+                return self._quoted(event)
             case Delta():
                 self._count(event.prompt_tokens, event.completion_tokens)
                 return self._text(event)
@@ -109,6 +111,15 @@ class ChunkEncoder:
         if event.reasoning:
             delta["reasoning_content"] = event.reasoning
         return self._chunk(delta, event.index, logprobs(event.logprobs) if event.logprobs else None)
+
+    def _quoted(self, event: Quoted) -> bytes:
+        if (
+            event.index
+            or self._request.wants_running_usage
+            or not (self._style.role_everywhere or 0 in self._role_sent)
+        ):
+            return self._text(event.delta())
+        return b"" if event.literal == b'""' else self._before + event.literal + self._after
 
     def _tool_delta(self, event: ToolDelta) -> dict[str, Any]:
         function: dict[str, str] = {"arguments": event.arguments}

@@ -1,0 +1,106 @@
+"""A model that several upstreams answer for, as one backend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import cast
+
+from arkway.backends.group import shadow
+from arkway.backends.group.budget import RetryBudget
+from arkway.backends.group.chance import Entropy
+from arkway.backends.group.choosing import Chance, Choosing
+from arkway.backends.group.failover import Failover
+from arkway.backends.group.member import GroupMember, MemberReading, nobody
+from arkway.backends.group.probing import Probing
+from arkway.backends.group.sticking import key_of
+from arkway.backends.pushed import pulled
+from arkway.core.caller import Call
+from arkway.core.chat import ChatRequest
+from arkway.core.errors import ArkwayError
+from arkway.core.events import Event
+from arkway.core.model import Deployment
+from arkway.core.upstream import Group as GroupValue
+from arkway.core.upstream import Member
+from arkway.ports import Pushing, Sink
+
+
+class Group:
+    """Implements `arkway.ports.Pushing` and `Backend` over its members.
+
+    A call goes to one member: of those that may be asked, of the lowest priority number, by weight, or by what it
+    sticks to. If that fails before the first event of its answer, and it is not the caller's mistake, the next one is
+    asked, as far as the policy's ``attempts`` and the retry budget go; after the first event a failure is the call's.
+    What callers are told is the last failure, or a member's wish to be left alone for a while if one had it.
+    """
+
+    def __init__(
+        self,
+        value: GroupValue,
+        backend_of: Callable[[Member], Pushing],
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+        chance: Chance | None = None,
+    ) -> None:
+        """``clock_s`` does not go back; ``chance`` is the system's entropy unless given."""
+        policy = value.policy
+        self.value = value
+        self.name = value.card.served_name
+        self.clock_s = clock_s
+        self.members = tuple(GroupMember(member, backend_of(member), policy) for member in value.members)
+        self._attempts = max(1, policy.attempts)
+        self._budget = RetryBudget(policy.retry_share)
+        self._choosing = Choosing(self.members, chance or Entropy())
+        self._shadows = tuple(member for member in self.members if member.value.role == "shadow")
+        self._normal = tuple(member for member in self.members if member.value.role == "normal")
+        self._probing = Probing(value.card, self.members, policy.probe_s, clock_s)
+
+    @property
+    def running(self) -> int:
+        """Calls and copies under way."""
+        return sum(member.running for member in self.members)
+
+    def start(self, deployment: Deployment, request: ChatRequest, call: Call, sink: Sink) -> Failover:
+        """As `arkway.ports.Pushing.start`. Raises at once, without asking anybody, when no member may be asked."""
+        running = Failover(self, deployment, request, call, sink, key_of(self.value.policy, request, call))
+        running.begin()
+        for member in self._shadows:
+            if self._choosing.falls(member.value.share):
+                shadow.copy(member, deployment, request, call, self.clock_s)
+        return running
+
+    def heeded(self, deployment: Deployment, request: ChatRequest) -> ChatRequest:
+        """As `arkway.ports.Heeding.heeded`, by the first member: they are meant to be alike."""
+        heeded = getattr(self.members[0].pushing, "heeded", None) if self.members else None
+        return cast(ChatRequest, heeded(deployment, request)) if heeded is not None else request
+
+    def chat(self, deployment: Deployment, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
+        return pulled(self, deployment, request, call)
+
+    def way(self, key: bytes, asked: Sequence[GroupMember], now_s: float) -> GroupMember | None:
+        """Where a call goes next that these have been asked already; one that nobody has been asked is a new call."""
+        if not asked:
+            self._budget.called(now_s)
+            return self._choosing.first(key, now_s)
+        if len(asked) >= self._attempts:
+            return None
+        member = self._choosing.next(key, asked, now_s)
+        if member is None or not self._budget.take(now_s, well=member.well):
+            return None
+        return member
+
+    def stuck(self, now_s: float) -> ArkwayError:
+        """What a call is told that may go nowhere."""
+        return nobody([refusal for member in self._normal if (refusal := member.rested(now_s)) is not None])
+
+    def begin(self) -> None:
+        """Starts the probes, if the policy has any; in the event loop."""
+        self._probing.begin()
+
+    async def aclose(self) -> None:
+        """Stops the probes. Calls under way go on."""
+        await self._probing.aclose()
+
+    def readings(self) -> tuple[MemberReading, ...]:
+        now_s = self.clock_s()
+        return tuple(member.reading(self.name, now_s) for member in self.members)

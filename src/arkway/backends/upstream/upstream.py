@@ -1,0 +1,221 @@
+"""A server that speaks the OpenAI-like API, as a backend."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, Callable
+from urllib.parse import urlsplit
+
+import msgspec
+
+from arkway import __version__
+from arkway.backends.pushed import pulled
+from arkway.backends.upstream.chat import WHOLE_MAX_BYTES, ChatCall, most_bytes
+from arkway.backends.upstream.client import Client, Fetched
+from arkway.backends.upstream.exchange import Exchange
+from arkway.backends.upstream.keys import TemporaryKeys, control_origin
+from arkway.core.caller import Call
+from arkway.core.chat import ChatRequest, Message, without_ignored
+from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
+from arkway.core.errors import Misconfigured, UnsupportedModel
+from arkway.core.events import Event
+from arkway.core.model import Deployment
+from arkway.core.upstream import Credential, Upstream
+from arkway.ports import Running, Sink
+from arkway.wire.openai_shape import cold
+from arkway.wire.openai_shape.faults import error_of
+from arkway.wire.openai_shape.incoming import reply_events
+from arkway.wire.openai_shape.outgoing import (
+    chat_body,
+    dropped,
+    embed_body,
+    passed,
+    tokenization_body,
+    tokenize_body,
+)
+
+_JSON = f"content-type: application/json\r\nuser-agent: arkway/{__version__}\r\n".encode()
+_VISIBLE = re.compile(r"[!-~]+")
+_HAS_NONE = (404, 405, 501)
+_TEXTS_AT_ONCE = 8
+
+
+class UpstreamServer:
+    """One upstream and its connections. Belongs to one event loop.
+
+    ``clock`` is the wall clock in epoch seconds. Raises Misconfigured for what cannot work.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        credential: Credential = Credential(),  # noqa: B008
+        *,
+        client: Client | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.upstream = upstream
+        self.client = client or Client(upstream)
+        self._key = _static_key(upstream, credential)
+        self._others: list[Client] = []
+        self._root_client: Client | None = None
+        self._keys: TemporaryKeys | None = None
+        if upstream.auth == "aksk":
+            gate = self._another(control_origin(upstream.base_url))
+            self._keys = TemporaryKeys(upstream, credential, gate, clock=clock)
+        parts = urlsplit(upstream.base_url)
+        self.hidden = tuple(word for word in (parts.hostname or "", self._key, credential.secret_access_key) if word)
+
+    def model(self, name: str) -> UpstreamModel:
+        """One of the upstream's models, by the upstream's own name for it."""
+        return UpstreamModel(self, name)
+
+    async def models(self) -> tuple[str, ...]:
+        """What the upstream lists. Raises PlatformError classes."""
+        got = await self._fetch(self.client, b"GET", b"/models", b"", await self._key_for(""))
+        return cold.models(self._body(got))
+
+    async def check(self, model: str) -> None:
+        """Has the model write one token. Raises what a call of a caller would have met."""
+        probe = ChatRequest(model, (Message("user", "hi"),), max_tokens=1)
+        body = chat_body(probe, model, self.upstream.kind).body
+        got = await self._fetch(self.client, b"POST", b"/chat/completions", body, await self._key_for(model))
+        reply_events(self._body(got), probe, self.hidden)
+
+    async def embed(self, model: str, request: EmbedRequest, call: Call) -> EmbedReply:
+        """Raises CallerError, Refused and PlatformError classes."""
+        body = embed_body(request, model).body
+        key = await self._key_for(model)
+        got = await self._fetch(self.client, b"POST", b"/embeddings", body, key, call)
+        return cold.embed_reply(self._body(got), len(request.texts))
+
+    async def tokenize(self, model: str, request: TokenizeRequest, call: Call) -> tuple[Tokenized, ...]:
+        """As `embed`; UnsupportedModel where the upstream has no tokenization that says what a token covers."""
+        if self.upstream.kind == "ark":
+            body = tokenization_body(request, model)
+            got = await self._fetch(self.client, b"POST", b"/tokenization", body, await self._key_for(model), call)
+            return cold.ark_tokens(self._has(got, request), len(request.texts))
+        found: list[Tokenized] = []
+        for start in range(0, len(request.texts), _TEXTS_AT_ONCE):
+            some = request.texts[start : start + _TEXTS_AT_ONCE]
+            found += await asyncio.gather(*(self._tokenized(model, text, request, call) for text in some))
+        return tuple(found)
+
+    async def aclose(self) -> None:
+        if self._keys is not None:
+            await self._keys.aclose()
+        for client in (self.client, *self._others):
+            await client.aclose()
+
+    def start(self, model: str, deployment: Deployment, request: ChatRequest, call: Call, sink: Sink) -> Running:
+        """As `arkway.ports.Pushing.start`."""
+        body = chat_body(request, model, self.upstream.kind).body
+        chat = ChatCall(self, model, request, _lines(call), body, most_bytes(deployment, request), sink)
+        chat.begin()
+        return chat
+
+    def send(self, chat: ChatCall, key: str) -> Exchange:
+        lines = _JSON + chat.lines + _authorization(key)
+        return self.client.send(b"POST", b"/chat/completions", lines, chat.body, chat)
+
+    def key(self, chat: ChatCall) -> str | None:
+        return self._key if self._keys is None else self._keys.get(chat.model)
+
+    def wait_for_key(self, chat: ChatCall) -> Callable[[], None]:
+        assert self._keys is not None
+        return self._keys.when_got(chat.model, chat.keyed)
+
+    def refused(self, chat: ChatCall, key: str) -> bool:
+        if self._keys is None:
+            return False
+        self._keys.drop(chat.model, key)
+        return True
+
+    async def _key_for(self, model: str) -> str:
+        if self._keys is None:
+            return self._key
+        return await self._keys.wait(model) if model else ""
+
+    async def _tokenized(self, model: str, text: str, request: TokenizeRequest, call: Call) -> Tokenized:
+        got = await self._fetch(self._root(), b"POST", b"/tokenize", tokenize_body(text, model), self._key, call)
+        found = cold.server_tokens(self._has(got, request), text)
+        if found is None:
+            raise UnsupportedModel(request.asked, "tokenization")
+        return found
+
+    def _root(self) -> Client:
+        """Where a server keeps what is not OpenAI's: beside ``/v1``."""
+        if self._root_client is None:
+            base = self.upstream.base_url.rstrip("/")
+            stem = base.removesuffix("/v1")
+            self._root_client = self.client if stem == base else self._another(stem)
+        return self._root_client
+
+    def _another(self, base_url: str) -> Client:
+        client = Client(msgspec.structs.replace(self.upstream, base_url=base_url))
+        self._others.append(client)
+        return client
+
+    async def _fetch(
+        self, client: Client, method: bytes, path: bytes, body: bytes, key: str, call: Call | None = None
+    ) -> Fetched:
+        lines = _JSON + (_lines(call) if call is not None else b"") + _authorization(key)
+        return await client.fetch(method, path, lines, body, WHOLE_MAX_BYTES)
+
+    def _body(self, got: Fetched) -> bytes:
+        if got.status != 200:
+            raise error_of(got.status, got.headers, got.body, self.hidden)
+        return got.body
+
+    def _has(self, got: Fetched, request: TokenizeRequest) -> bytes:
+        if got.status in _HAS_NONE:
+            raise UnsupportedModel(request.asked, "tokenization")
+        return self._body(got)
+
+
+class UpstreamModel:
+    """One model of an upstream; implements Pushing, Backend, Embedder and Tokenizer of `arkway.ports`."""
+
+    __slots__ = ("_server", "name")
+
+    def __init__(self, server: UpstreamServer, name: str) -> None:
+        self._server = server
+        self.name = name
+
+    def start(self, deployment: Deployment, request: ChatRequest, call: Call, sink: Sink) -> Running:
+        return self._server.start(self.name, deployment, request, call, sink)
+
+    def chat(self, deployment: Deployment, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
+        return pulled(self, deployment, request, call)
+
+    def heeded(self, deployment: Deployment, request: ChatRequest) -> ChatRequest:
+        """As `arkway.ports.Heeding.heeded`: extras are passed on, and what this upstream has no word for is dropped."""
+        kind = self._server.upstream.kind
+        request = without_ignored(request, passed(request, kind))
+        lost = dropped(request, kind)
+        return msgspec.structs.replace(request, ignored=(*request.ignored, *lost)) if lost else request
+
+    async def embed(self, deployment: Deployment, request: EmbedRequest, call: Call) -> EmbedReply:
+        return await self._server.embed(self.name, request, call)
+
+    async def tokenize(self, deployment: Deployment, request: TokenizeRequest, call: Call) -> tuple[Tokenized, ...]:
+        return await self._server.tokenize(self.name, request, call)
+
+
+def _static_key(upstream: Upstream, credential: Credential) -> str:
+    if upstream.auth != "key":
+        return ""
+    if not _VISIBLE.fullmatch(credential.key):
+        raise Misconfigured(f"the upstream `{upstream.name}` needs an API key of visible ASCII characters")
+    return credential.key
+
+
+def _authorization(key: str) -> bytes:
+    return f"authorization: Bearer {key}\r\n".encode() if key else b""
+
+
+def _lines(call: Call) -> bytes:
+    """The call's id, for the upstream's own log; ids of another form than ours are kept to ourselves."""
+    return f"x-client-request-id: {call.request_id}\r\n".encode() if _VISIBLE.fullmatch(call.request_id) else b""

@@ -1,0 +1,160 @@
+"""One admitted chat call while its answer passes through: counted, held to its deadlines, settled before it ends.
+
+No coroutine takes part: a backend pushes events in, they go on to the receiver in the same step, and every way for the
+call to end, ours, the backend's or the client's, settles it first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from arkway.core.chat import Usage
+from arkway.core.errors import ArkwayError, BackendFailed, BackendTimeout, CallerError, InternalError, Refused
+from arkway.core.events import Completeness, Event
+from arkway.flow import leaving
+from arkway.flow.meter import Meter
+from arkway.flow.vigil import Vigil
+from arkway.ports import Outcome, Running
+
+log = logging.getLogger("arkway")
+
+FOREVER = float("inf")
+
+
+class Deadlines(msgspec.Struct, frozen=True):
+    """How long a backend may be silent before its first event, between events, and altogether; seconds."""
+
+    first_event_s: float = 120.0
+    next_event_s: float = 60.0
+    total_s: float = 1800.0
+
+
+class Receiver(Protocol):
+    """Where a call's answer goes. No method waits; exactly one of ``ended`` and ``failed`` comes, last.
+
+    By then the call is settled. Neither comes after `Passage.leave`.
+    """
+
+    def events(self, batch: Sequence[Event]) -> None: ...
+
+    def ended(self, usage: Usage) -> None: ...
+
+    def failed(self, error: ArkwayError) -> None: ...
+
+
+class Passage:
+    """Implements `arkway.ports.Sink`, for one call. ``open`` until it is settled."""
+
+    __slots__ = (
+        "__weakref__",
+        "_deadlines",
+        "_end_s",
+        "_loop",
+        "_meter",
+        "_paused",
+        "_receiver",
+        "_running",
+        "_vigil",
+        "_whole",
+        "due_s",
+        "open",
+    )
+
+    def __init__(self, meter: Meter, receiver: Receiver, deadlines: Deadlines, vigil: Vigil) -> None:
+        self._meter, self._receiver = meter, receiver
+        self._deadlines, self._vigil = deadlines, vigil
+        self._whole = Completeness()
+        self._running: Running | None = None
+        self._paused = False
+        self._loop = asyncio.get_running_loop()
+        now_s = self._loop.time()
+        self._end_s = now_s + deadlines.total_s
+        self.due_s = min(now_s + deadlines.first_event_s, self._end_s)
+        self.open = True
+
+    def runs(self, running: Running) -> None:
+        """The backend has begun."""
+        self._running = running
+        self._vigil.add(self)
+
+    # The backend's side
+
+    def events(self, batch: Sequence[Event]) -> None:
+        if not self.open:
+            return
+        self.due_s = FOREVER if self._paused else self._next_due_s()
+        try:
+            self._meter.observe_all(batch)
+            self._whole.add_all(batch)
+            self._receiver.events(batch)
+        except Exception:
+            # Whatever it was: the backend hears that nobody wants the rest, the client that it broke off.
+            log.exception("internal error in a stream")
+            self._stop("upstream_error", InternalError())
+
+    def ended(self) -> None:
+        if not self._whole.reached():
+            self.failed(BackendFailed("the model's answer broke off before its end"))
+        elif self._settle("done"):
+            self._receiver.ended(self._meter.usage())
+
+    def failed(self, error: ArkwayError) -> None:
+        outcome: Outcome = "refused" if isinstance(error, CallerError | Refused) else "upstream_error"
+        if self._settle(outcome, error):
+            self._receiver.failed(error)
+
+    # The client's side
+
+    def pause(self) -> None:
+        """The client reads too slowly; how long it may do so is the transport's to say."""
+        if self.open and not self._paused and self._running is not None:
+            self._paused = True
+            self.due_s = self._end_s
+            self._running.pause()
+
+    def resume(self) -> None:
+        if self.open and self._paused and self._running is not None:
+            self._paused = False
+            self.due_s = self._next_due_s()
+            self._running.resume()
+
+    def leave(self) -> None:
+        """The client is gone: the backend stops, nobody is told."""
+        if self._settle("client_abort"):
+            self._cancel()
+
+    # Ours
+
+    def cut(self) -> None:
+        """The server stops: the client is told."""
+        self._stop("interrupted", leaving.stopping())
+
+    def expire(self) -> None:
+        """The backend was silent for too long, or took too long altogether."""
+        self._stop("upstream_error", BackendTimeout("the model did not answer in time"))
+
+    def _stop(self, outcome: Outcome, error: ArkwayError) -> None:
+        if self._settle(outcome, error):
+            self._cancel()
+            self._receiver.failed(error)
+
+    def _settle(self, outcome: Outcome, error: ArkwayError | None = None) -> bool:
+        """True for whoever ends the call."""
+        if not self.open:
+            return False
+        self.open = False
+        self._vigil.remove(self)
+        self._meter.settle(outcome, error)
+        return True
+
+    def _cancel(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+
+    def _next_due_s(self) -> float:
+        return min(self._loop.time() + self._deadlines.next_event_s, self._end_s)

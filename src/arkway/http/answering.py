@@ -1,0 +1,207 @@
+"""A chat call's answer on its way to the client: events in, the dialect's bytes out, in one step.
+
+An `Answering` is the receiver of a call and the source of an outlet. Whatever ends it, ``over`` hears of it once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from arkway.core.chat import Usage
+from arkway.core.errors import ArkwayError, InternalError
+from arkway.core.events import Event, Fold
+from arkway.flow.passage import Passage
+from arkway.flow.road import ChatCall
+from arkway.http.outlet import Outlet
+from arkway.http.pulse import Pulse
+from arkway.http.visit import JSON, Headers, Visit
+from arkway.ports import Dialect, StreamEncoder
+
+log = logging.getLogger("arkway")
+
+STREAM = ("content-type", "text/event-stream; charset=utf-8")
+NO_CACHE = ("cache-control", "no-cache, no-store")
+NO_BUFFER = ("x-accel-buffering", "no")
+
+Over = Callable[[Visit], None]
+
+
+class Answering:
+    """What whole and streamed answers have in common. ``told_overhead``: answers carry what they cost here."""
+
+    __slots__ = (
+        "_asked_s",
+        "_call",
+        "_dialect",
+        "_heard_s",
+        "_outlet",
+        "_over",
+        "_passage",
+        "_told_overhead",
+        "_visit",
+    )
+
+    def __init__(
+        self, visit: Visit, call: ChatCall, dialect: Dialect, outlet: Outlet, over: Over, *, told_overhead: bool
+    ) -> None:
+        self._visit, self._call, self._dialect = visit, call, dialect
+        self._outlet, self._over, self._told_overhead = outlet, over, told_overhead
+        self._passage: Passage | None = None
+        self._asked_s = self._heard_s = 0.0
+
+    def run(self) -> None:
+        """Begins. What the backend refuses at once is answered at once."""
+        self._asked_s = monotonic()
+        try:
+            self._passage = self._call.run(self)
+        except ArkwayError as error:
+            self.failed(error)
+        except Exception:
+            log.exception("internal error", extra={"request_id": self._visit.raw.request_id})
+            self.failed(InternalError())
+
+    # The outlet's side
+
+    def pause(self) -> None:
+        if self._passage is not None:
+            self._passage.pause()
+
+    def resume(self) -> None:
+        if self._passage is not None:
+            self._passage.resume()
+
+    def leave(self) -> None:
+        if self._passage is not None and self._passage.open:
+            self._passage.leave()
+            self._end()
+
+    def cut(self) -> None:
+        if self._passage is not None:
+            self._passage.cut()
+
+    # The call's side
+
+    def events(self, batch: Sequence[Event]) -> None:
+        raise NotImplementedError
+
+    def ended(self, usage: Usage) -> None:
+        raise NotImplementedError
+
+    def failed(self, error: ArkwayError) -> None:
+        """An error before anything was sent: an HTTP status."""
+        self._visit.note(error)
+        self._outlet.reply(*self._visit.refusal(error))
+        self._end()
+
+    def _end(self) -> None:
+        self._visit.close(self._call)
+        self._over(self._visit)
+
+    def _head(self, *headers: tuple[str, str]) -> Headers:
+        head = self._visit.head(*headers)
+        if self._told_overhead:
+            head.append(("x-arkway-overhead-us", str(self._overhead_us())))
+        return head
+
+    def _overhead_us(self) -> int:
+        """From the request's last byte to now, but for the time that the backend had."""
+        backend_s = self._heard_s - self._asked_s if self._heard_s else 0.0
+        return max(0, round((monotonic() - self._visit.heard_s - backend_s) * 1e6))
+
+
+class WholeAnswer(Answering):
+    """For a caller that does not stream."""
+
+    __slots__ = ("_fold",)
+
+    def __init__(
+        self, visit: Visit, call: ChatCall, dialect: Dialect, outlet: Outlet, over: Over, *, told_overhead: bool
+    ) -> None:
+        super().__init__(visit, call, dialect, outlet, over, told_overhead=told_overhead)
+        self._fold = Fold()
+
+    def events(self, batch: Sequence[Event]) -> None:
+        self._heard_s = monotonic()
+        for event in batch:
+            self._fold.add(event)
+
+    def ended(self, usage: Usage) -> None:
+        request = self._call.request
+        try:
+            reply = self._fold.reply(usage, logprobs=request.logprobs)
+            body = self._dialect.encode_chat(reply, request, self._call.tag)
+        except ArkwayError as error:
+            self.failed(error)
+        except Exception:
+            log.exception("internal error", extra={"request_id": self._visit.raw.request_id})
+            self.failed(InternalError())
+        else:
+            self._visit.status = 200
+            self._outlet.reply(200, self._head(JSON), body)
+            self._end()
+
+
+class StreamAnswer(Answering):
+    """For a caller that streams: nothing is sent before the first event, so that an error until then is a status."""
+
+    __slots__ = ("_encoder", "_pulse", "last_s")
+
+    def __init__(
+        self,
+        visit: Visit,
+        call: ChatCall,
+        dialect: Dialect,
+        outlet: Outlet,
+        over: Over,
+        pulse: Pulse,
+        *,
+        told_overhead: bool,
+    ) -> None:
+        super().__init__(visit, call, dialect, outlet, over, told_overhead=told_overhead)
+        self._pulse = pulse
+        self._encoder: StreamEncoder | None = None
+        self.last_s = 0.0
+
+    def events(self, batch: Sequence[Event]) -> None:
+        encoder = self._encoder or self._begun()
+        data = encoder.feed(batch[0]) if len(batch) == 1 else b"".join([encoder.feed(event) for event in batch])
+        if data:
+            self.last_s = monotonic()
+            self._outlet.write(data)
+        elif not self.last_s:
+            self.last_s = self._heard_s
+            self._outlet.flush()
+
+    def ended(self, usage: Usage) -> None:
+        encoder = self._encoder or self._begun()
+        self._finish(encoder.close(usage))
+
+    def failed(self, error: ArkwayError) -> None:
+        if self._encoder is None:
+            super().failed(error)
+        else:
+            self._visit.error = type(error).__name__
+            self._finish(self._encoder.fail(error))
+
+    def leave(self) -> None:
+        self._pulse.remove(self)
+        super().leave()
+
+    def beat(self) -> None:
+        if self._encoder is not None:
+            self._outlet.write(self._encoder.heartbeat())
+
+    def _begun(self) -> StreamEncoder:
+        self._heard_s = monotonic()
+        encoder = self._encoder = self._dialect.stream(self._call.request, self._call.tag)
+        self._visit.status = 200
+        self._outlet.start(200, self._head(STREAM, NO_CACHE, NO_BUFFER))
+        self._pulse.add(self)
+        return encoder
+
+    def _finish(self, last: bytes) -> None:
+        self._pulse.remove(self)
+        self._outlet.finish(last)
+        self._end()

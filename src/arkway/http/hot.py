@@ -1,0 +1,174 @@
+"""Chat calls without a task: from the connection's callbacks to the server's steps and back, in the same turn.
+
+What is out of the ordinary (no or bad credentials, a body of unknown length, ``Expect``, encodings, HTTP/1.0, other
+routes) is left to the ASGI application, which takes the same steps with coroutines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from time import time_ns
+
+from arkway.core.errors import ArkwayError
+from arkway.core.ids import REQUEST_ID_ENTROPY_BYTES, request_id
+from arkway.core.raw import RawRequest, Tap
+from arkway.flow import leaving
+from arkway.flow.identify import Proof
+from arkway.http.edge import Fields
+from arkway.http.outlet import Source
+from arkway.http.protocol import EdgeProtocol
+from arkway.http.serve import Server
+from arkway.http.visit import Headers, Visit
+
+STATUS_LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
+LENGTH_DIGITS = 12
+HELD_IDS = 256
+CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class HotPath:
+    """Implements `arkway.http.edge_exchange.Hot` for the chat routes. ``server()`` is the one that serves just now."""
+
+    def __init__(self, server: Callable[[], Server], entropy: Callable[[int], bytes]) -> None:
+        self._server = server
+        self._entropy = entropy
+        self._held = b""
+
+    def __call__(self, protocol: EdgeProtocol, method: bytes, target: bytes, headers: Fields, /) -> HotChat | None:
+        server = self._server()
+        route = server.chat_route(method, target) if not protocol.closing else None
+        if route is None:
+            return None
+        named = _named(headers)
+        if named is None or not _ordinary(named, route.body_max_bytes):
+            return None
+        path, _, query = target.decode("latin-1").partition("?")
+        now_ms = time_ns() // 1_000_000
+        peer = protocol.client[0] if protocol.client else ""
+        raw = RawRequest(
+            "POST", path, query, named, self._request_id(now_ms), now_ms, _given, peer, path, tuple(headers)
+        )
+        try:
+            visit, proof = server.begin(raw, route)
+        except ArkwayError:
+            return None  # refused with all that belongs to it, such as a body that is still on its way
+        return HotChat(protocol, server, visit, proof)
+
+    def _request_id(self, now_ms: int) -> str:
+        """Entropy is fetched for many ids at a time: asking the kernel costs more than all the rest of an id."""
+        if len(self._held) < REQUEST_ID_ENTROPY_BYTES:
+            self._held = self._entropy(HELD_IDS * REQUEST_ID_ENTROPY_BYTES)
+        entropy, self._held = self._held[:REQUEST_ID_ENTROPY_BYTES], self._held[REQUEST_ID_ENTROPY_BYTES:]
+        return request_id(now_ms, entropy)
+
+
+class HotChat:
+    """One chat request; implements `arkway.http.edge_exchange.HotExchange` and `arkway.http.outlet.Outlet`."""
+
+    __slots__ = ("_body", "_head", "_over", "_proof", "_protocol", "_server", "_source", "_tap", "_visit")
+
+    def __init__(self, protocol: EdgeProtocol, server: Server, visit: Visit, proof: Proof) -> None:
+        self._protocol, self._server = protocol, server
+        self._visit, self._proof = visit, proof
+        self._tap: Tap | None = proof.tap
+        self._body: list[bytes] = []
+        self._head = b""
+        self._source: Source | None = None
+        self._over = False
+
+    # The connection's side
+
+    def on_body(self, data: bytes) -> None:
+        self._body.append(data)
+        if self._tap is not None:
+            self._tap(data)
+
+    def on_complete(self) -> None:
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body = []
+        self._source = self._server.answer(self._visit, self._proof, body, self)
+        if self._source is not None and not self._over and self._protocol.paused:
+            self._source.pause()
+
+    def on_refused(self, error: ArkwayError) -> None:
+        if self._source is None and not self._over:
+            self._server.turn_away(self._visit, error, self)
+
+    def on_disconnect(self) -> None:
+        over, self._over = self._over, True
+        if self._source is not None:
+            self._source.leave()
+        elif not over:
+            self._server.left(self._visit)
+
+    def on_stop(self) -> None:
+        if self._source is not None:
+            self._source.cut()
+        elif not self._over:
+            self._server.turn_away(self._visit, leaving.stopping(), self)
+
+    def on_pause(self) -> None:
+        if self._source is not None:
+            self._source.pause()
+
+    def on_writable(self) -> None:
+        if self._source is not None:
+            self._source.resume()
+
+    # The answer's side
+
+    def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        if not self._over:
+            self._over = True
+            head = self._lines(status, headers)
+            self._protocol.send(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+            self._protocol.finished()
+
+    def start(self, status: int, headers: Headers) -> None:
+        # Kept for the first piece of the body, which comes in the same turn: one write less.
+        self._head = self._lines(status, headers) + CHUNKED
+
+    def write(self, data: bytes) -> None:
+        if self._over:
+            return
+        if self._head:
+            self._protocol.send(b"%b%x\r\n%b\r\n" % (self._head, len(data), data))
+            self._head = b""
+        else:
+            self._protocol.send(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def flush(self) -> None:
+        if self._head and not self._over:
+            self._protocol.send(self._head)
+            self._head = b""
+
+    def finish(self, last: bytes) -> None:
+        if not self._over:
+            self._over = True
+            self._protocol.send(b"%b%x\r\n%b\r\n%b" % (self._head, len(last), last, LAST_CHUNK))
+            self._protocol.finished()
+
+    def _lines(self, status: int, headers: Headers) -> bytes:
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        closing = b"connection: close\r\n" if self._protocol.closing else b""
+        return STATUS_LINES[status] + self._protocol.head_lines + lines.encode("latin-1") + closing
+
+
+def _named(headers: Fields) -> dict[str, str] | None:
+    """The header fields by name; None where one was sent twice."""
+    named = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    return named if len(named) == len(headers) else None
+
+
+def _ordinary(named: dict[str, str], body_max_bytes: int) -> bool:
+    """A body of a known and allowed length, not encoded, sent without asking first."""
+    length = named.get("content-length", "")
+    if not length.isdecimal() or len(length) > LENGTH_DIGITS or int(length) > body_max_bytes:
+        return False
+    return "expect" not in named and "content-encoding" not in named and "transfer-encoding" not in named
+
+
+async def _given(_limit_bytes: int, _tap: Tap | None) -> bytes:
+    raise AssertionError("the body of a hot request is given, not received")
