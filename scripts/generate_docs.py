@@ -138,6 +138,8 @@ class Limit(msgspec.Struct, frozen=True):
 
 _REQUEST = "arkway.wire.limits"
 _HTTP = "arkway.http.asgi.Limits"
+_SHAPE = "arkway.wire.openai_shape"
+_GROUPS = "arkway.http.admin.upstreams"
 _EDGE = "arkway.http.edge.EdgeLimits"
 _SCHEMA = "arkway.backends.engine.schema"
 _ENGINE = "arkway.backends.engine.settings.EngineSettings"
@@ -172,7 +174,22 @@ EDGE = (
         "bytes",
         errors.TooLarge,
     ),
-    Limit("Connections to one upstream", "arkway.http.admin.upstreams.CONNECTIONS_MAX", "", errors.InvalidField),
+    Limit("Connections to one upstream", f"{_GROUPS}.CONNECTIONS_MAX", "", errors.InvalidField),
+    Limit("Any time of an upstream", f"{_GROUPS}.SECONDS_MAX", "s", errors.InvalidField),
+    Limit("An upstream's error that is looked at", f"{_SHAPE}.faults.BODY_MAX_BYTES", "bytes"),
+    Limit("Its words that a caller may see", f"{_SHAPE}.faults.WORDS_MAX", "characters"),
+    Limit("One frame of an upstream's stream", f"{_SHAPE}.incoming.FRAME_MAX_BYTES", "bytes", errors.BackendFailed),
+    Limit("Answers in one", f"{_SHAPE}.incoming.CHOICES_MAX", "", errors.BackendFailed),
+    Limit("Tool calls in one answer of an upstream", f"{_SHAPE}.pieces.CALLS_MAX", "", errors.BackendFailed),
+    Limit("Tokens that an upstream may report", f"{_SHAPE}.pieces.TOKENS_MAX"),
+    Limit("Fields of a request that are passed on without being known", f"{_SHAPE}.outgoing.EXTRAS_MAX"),
+    Limit("The name of such a field", f"{_SHAPE}.outgoing.EXTRA_NAME_MAX", "characters"),
+    Limit("The name of a JSON Schema that is passed on", f"{_SHAPE}.request.SCHEMA_NAME_MAX", "characters"),
+    Limit("Members of a group", f"{_GROUPS}.MEMBERS_MAX", "", errors.InvalidField),
+    Limit("A member's weight", f"{_GROUPS}.WEIGHT_MAX", "", errors.InvalidField),
+    Limit("A member's priority", f"{_GROUPS}.PRIORITY_MAX", "", errors.InvalidField),
+    Limit("Tokens that a group's card may say", f"{_GROUPS}.TOKENS_MAX", "", errors.InvalidField),
+    Limit("Dimensions that it may say", f"{_GROUPS}.DIMENSIONS_MAX", "", errors.InvalidField),
     Limit("Fields in a query of the Admin API", "arkway.http.admin.reading.FIELDS_MAX", "", errors.BadRequest),
     Limit("An API key's characters that are looked at", "arkway.stores.home.SECRET_MAX_CHARACTERS"),
 )

@@ -29,11 +29,12 @@ REASONS = {
     409: "What is there already does not allow it.",
     413: "The body is too large.",
     415: "The body is not JSON, or is compressed.",
-    431: "The request line or the headers are too large.",
+    414: "The request line is too large.",
+    431: "The headers are too large.",
     500: "A defect; the request id finds it in the server's log.",
     503: "The database, or what guards secrets, does not answer just now.",
 }
-EVERYWHERE = (400, 401, 403, 404, 408, 431, 500, 503)
+EVERYWHERE = (400, 401, 403, 404, 408, 414, 431, 500, 503)
 DESCRIPTION = f"""Accounts, projects, keys, endpoints, limits, prices and usage of an Arkway server.
 
 Lists come in pages: `limit` items, and a `next_cursor` for the next page. An operator acts on any account by `account`
