@@ -56,7 +56,7 @@ check: $(VENV)/.dev ## format, lint, types, import directions
 
 test: $(VENV)/.dev ## every test but the SDKs' and the long programmes
 	@$(BIN)/python tests/sdk/environments.py ark ark-2024 arkruntime openai
-	@$(BIN)/python -m pytest -q -m "not long" --ignore=tests/sdk $(ARGS)
+	@$(BIN)/python scripts/tests.py $(ARGS)
 
 test-sdks: setup-sdks ## the unmodified official SDKs of four languages against a scripted server
 	@rm -rf .cache/conformance
@@ -66,8 +66,9 @@ test-sdks: setup-sdks ## the unmodified official SDKs of four languages against 
 compatibility: $(VENV)/.dev ## write the table of clients and cases from the last `make test-sdks`
 	@$(BIN)/python scripts/compatibility.py
 
-fuzz: $(VENV)/.dev ## signatures, 100,000 mutated requests against a second implementation
+fuzz: $(VENV)/.dev ## signatures, 100,000 mutated requests against a second implementation; properties, ten times as long
 	@ARKWAY_FUZZ_CASES=100000 $(BIN)/python -m pytest -q tests/unit/signing
+	@ARKWAY_EXAMPLES=10 $(BIN)/python -m pytest -q tests/security tests/contract/usage tests/unit/wire
 
 wire: $(VENV)/.dev ## write the golden wire files anew; read the diff before you commit it
 	@$(BIN)/python -m pytest -q tests/wire --regenerate

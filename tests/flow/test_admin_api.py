@@ -198,6 +198,21 @@ def _records(client: Client) -> None:
     assert answer(client.do("openapi.show"), "openapi.show") == msgspec.json.decode(msgspec.json.encode(DOCUMENT))
 
 
+def _upstream(client: Client) -> None:
+    made = answer(
+        client.do("upstreams.create", {"name": "vllm", "base_url": "http://127.0.0.1:9/v1"}), "upstreams.create"
+    )
+    assert (made["name"], made["auth"], made["kind"]) == ("vllm", "none", "openai")
+    changed = answer(client.do("upstreams.update", {"idle_s": 5}, name="vllm"), "upstreams.update")
+    assert answer(client.do("upstreams.show", name="vllm"), "upstreams.show") == changed
+    assert changed in answer(client.do("upstreams.list"), "upstreams.list")["items"]
+    body = {"model": "of-others", "members": [{"upstream": "vllm", "model": "m"}]}
+    group = answer(client.do("groups.set", body), "groups.set")
+    assert group in answer(client.do("groups.list"), "groups.list")["items"]
+    assert answer(client.do("groups.remove", query="model=of-others"), "groups.remove") == {"removed": 1}
+    assert answer(client.do("upstreams.remove", name="vllm"), "upstreams.remove") == {"removed": 1}
+
+
 STORIES: dict[str, Callable[[Client], None]] = {
     "accounts": _account,
     "projects": _project,
@@ -207,6 +222,7 @@ STORIES: dict[str, Callable[[Client], None]] = {
     "limits": _limit,
     "models": _catalogue,
     "usage": _records,
+    "upstreams": _upstream,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,15 +11,19 @@ from typing import NamedTuple
 import pytest
 
 from arkway.core.caller import Call
-from arkway.core.chat import ChatRequest, Usage
+from arkway.core.chat import ChatRequest, ReplyTag, Usage
 from arkway.core.errors import ArkwayError, BackendFailed, UnsupportedInput
 from arkway.core.events import Delta, Event, Finished, Quoted, UsageReport
 from arkway.core.limit import Rule
 from arkway.core.model import Deployment
-from arkway.ports import Running, Sink
+from arkway.dialects.v3 import ArkV3
+from arkway.flow.passage import Passage
+from arkway.http.answering import Answering
+from arkway.ports import CallRecord, Running, Sink, StreamEncoder
 from arkway.testing import MemoryLedger, RunningServer, running_server
 from tests.tools.client import Connection, Reply
-from tests.tools.wires import CLIENTS, Wire
+from tests.tools.waiting import until
+from tests.tools.wires import CLIENTS, V3, Wire
 
 ENDED = Usage(7, 3)
 VARYING = re.compile(rb'02\d{13}[0-9a-f]{38}|"created": ?\d+')
@@ -163,3 +168,93 @@ def test_what_it_cost_here_is_told_and_can_be_kept(pair: Pair) -> None:
     silent = {"server": {"overhead_header": False}}
     with running_server(settings=silent) as server, Connection(server.url) as client:
         assert "x-arkway-overhead-us" not in client.post(*CLIENTS[0].chat()).headers
+
+
+class Broken(ArkV3):
+    """A dialect with a defect: it cannot end a stream, and cannot word the error either where ``mute``."""
+
+    def __init__(self, *, mute: bool) -> None:
+        self._mute = mute
+
+    def stream(self, request: ChatRequest, tag: ReplyTag) -> StreamEncoder:
+        return Ending(super().stream(request, tag), mute=self._mute)
+
+
+class Ending:
+    def __init__(self, frames: StreamEncoder, *, mute: bool) -> None:
+        self._frames, self._mute = frames, mute
+
+    def feed(self, event: Event) -> bytes:
+        return self._frames.feed(event)
+
+    def heartbeat(self) -> bytes:
+        return self._frames.heartbeat()
+
+    def fail(self, error: ArkwayError) -> bytes:
+        if self._mute:
+            raise RuntimeError("a defect")
+        return self._frames.fail(error)
+
+    def close(self, usage: Usage) -> bytes:
+        raise RuntimeError("a defect")
+
+
+class Seen:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.started_calls = 0
+        self.records: list[CallRecord] = []
+
+    def started(self, dialect: str, operation: str) -> None:
+        self.started_calls += 1
+
+    def ended(self, record: CallRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.mark.parametrize("hot", [True, False], ids=["hot", "cold"])
+@pytest.mark.parametrize("mute", [True, False], ids=["mute", "told"])
+def test_a_stream_that_cannot_be_ended_breaks(hot: bool, mute: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a frame where that can still be written, else by the connection; it is never left open, and counted once."""
+    monkeypatch.setattr("arkway.app.ArkV3", lambda: Broken(mute=mute))
+    seen = Seen()
+    backends = {"scripted": Telling(STORIES["plain"])}
+    with running_server(backends=backends, observers=[seen], settings={"server": {"hot_path": hot}}) as server:
+        client = Connection(server.url)
+        client.send("POST", *V3.chat(stream=True))
+        body = b""
+        try:
+            body = client.reply().body
+        except (OSError, AssertionError, ValueError, EOFError):
+            assert mute
+        client.close()
+        until(lambda: len(seen.records) == 1)
+    assert b"finish_reason" not in body
+    assert mute or b"InternalServiceError" in body
+    assert (seen.started_calls, seen.records[0].error) == (1, "InternalError")
+
+
+@pytest.mark.parametrize("hot", [True, False], ids=["hot", "cold"])
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_a_call_leaves_nothing_to_the_collector(hot: bool, stream: bool) -> None:
+    """Prompts and answers are freed when a call ends, not when somebody looks for cycles."""
+    backends = {"scripted": Telling(STORIES["plain"])}
+    with (
+        running_server(backends=backends, settings={"server": {"hot_path": hot}}) as server,
+        Connection(server.url) as client,
+    ):
+        calls = [client.post(*wire.chat(stream=stream)).status for wire in CLIENTS]
+        gc.collect()
+        gc.disable()
+        try:
+            before = living()
+            calls += [client.post(*wire.chat(stream=stream)).status for _ in range(5) for wire in CLIENTS]
+            until(lambda: living() <= before)
+        finally:
+            gc.enable()
+    assert set(calls) == {200}
+
+
+def living() -> int:
+    return sum(isinstance(each, ChatRequest | Answering | Passage) for each in gc.get_objects())

@@ -140,7 +140,7 @@ class Bench:
             return ErrorReply(0, b"{}", (("x-peer", peer),))
 
         kind = edge_protocol(limits, refuse, hot)
-        config = uvicorn.Config("unused:app", http=kind)
+        config = uvicorn.Config("unused:app", http=kind, log_config=None)
         self.protocol = kind(config, self.state, {}, cast(asyncio.AbstractEventLoop, self.clock))
         self.protocol.connection_made(self.transport)
 

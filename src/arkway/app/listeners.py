@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 import sys
@@ -15,6 +16,8 @@ from arkway.config import Settings
 from arkway.core.errors import Misconfigured
 from arkway.http.edge import Edge, raise_descriptors
 from arkway.http.protocol import EdgeProtocol
+
+log = logging.getLogger("arkway")
 
 HANDSHAKE_S = 10.0
 """How long a client may take to agree on a key."""
@@ -76,7 +79,10 @@ class TwoListeners(uvicorn.Server):
         """Ends what is being answered without a task: it is not waited for any longer."""
         for connection in list(self.server_state.connections):
             if isinstance(connection, EdgeProtocol):
-                connection.cut()
+                try:
+                    connection.cut()
+                except Exception:
+                    log.exception("internal error while the server stops")
 
     async def _listen(self, https: Https) -> asyncio.base_events.Server:
         return await asyncio.get_running_loop().create_server(

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from arkway.core.chat import Usage
 from arkway.core.errors import ArkwayError, CallerError
 from arkway.core.events import Delta, Event, Finished, Progress, Quoted, ToolDelta, UsageReport
-from arkway.flow.reserve import Reservation
+from arkway.flow.reserve import OCTETS_PER_TOKEN, Reservation
 from arkway.ports import Attempt, Ledger, Outcome, Settlement
 
 CHECKPOINT_TOKENS = 16
 CHECKPOINT_MS = 250
+PIECE_CHARACTERS = 32
 
 
 class Meter:
@@ -35,6 +36,7 @@ class Meter:
         "_prompt",
         "_prompt_guess",
         "_reported",
+        "_since",
         "_started_ms",
         "first_token_ms",
         "outcome",
@@ -54,7 +56,7 @@ class Meter:
         self._attempt = attempt
         self._clock_ms = clock_ms
         self._started_ms = self._checkpoint_ms = clock_ms()
-        self._prompt = self._completion = self._deltas = self._checkpoint_tokens = 0
+        self._prompt = self._completion = self._deltas = self._since = self._checkpoint_tokens = 0
         self._reported: Usage | None = None
         self.first_token_ms = -1
         self.outcome: Outcome | None = None
@@ -76,6 +78,7 @@ class Meter:
             else:
                 self._count(event)
         self._deltas += plain
+        self._since += plain
         if self._deltas and not (ended and self.first_token_ms < 0):
             self._mark()
         elif self._deltas:
@@ -89,9 +92,10 @@ class Meter:
         """The best count so far: reported by the backend, else counted along the stream, else a guess."""
         if self._reported is not None:
             return self._reported
+        spent = self._completion + self._since
         if self._completion or self._prompt:
-            return Usage(self._prompt, self._completion, provenance="counted")
-        return Usage(self._prompt_guess if self._deltas else 0, self._deltas, provenance="estimated")
+            return Usage(self._prompt or self._prompt_guess, spent, provenance="counted")
+        return Usage(self._prompt_guess if self._deltas else 0, spent, provenance="estimated")
 
     def settle(self, outcome: Outcome, error: ArkwayError | None = None) -> None:
         """Closes the attempt, once; later calls change nothing."""
@@ -125,7 +129,10 @@ class Meter:
         if isinstance(event, Delta | ToolDelta):
             self._deltas += 1
             self._prompt = max(self._prompt, event.prompt_tokens)
-            self._completion = max(self._completion, event.completion_tokens)
+            if event.completion_tokens:
+                self._completion, self._since = max(self._completion, event.completion_tokens), 0
+            else:
+                self._since += _pieces(event)
         elif isinstance(event, UsageReport):
             self._reported = event.usage
         elif isinstance(event, Progress):
@@ -136,9 +143,17 @@ class Meter:
         now_ms = self._clock_ms()
         if self.first_token_ms < 0:
             self.first_token_ms = now_ms - self._started_ms
-        spent = self._completion or self._deltas
+        spent = self._completion + self._since
         since = spent - self._checkpoint_tokens
         first = not self._checkpoint_tokens
         if first or since >= CHECKPOINT_TOKENS or now_ms - self._checkpoint_ms >= CHECKPOINT_MS:
             self._checkpoint_tokens, self._checkpoint_ms = spent, now_ms
-            self._ledger.checkpoint(self._attempt.id, self._prompt, spent)
+            self._ledger.checkpoint(self._attempt.id, self._prompt or self._prompt_guess, spent)
+
+
+def _pieces(event: Delta | ToolDelta) -> int:
+    """Tokens in a piece of which nobody has said how many: one, unless it is as long as several."""
+    text = event.text + event.reasoning if isinstance(event, Delta) else event.arguments
+    if len(text) <= PIECE_CHARACTERS:
+        return 1
+    return max(1, len(text.encode(errors="replace")) // OCTETS_PER_TOKEN)

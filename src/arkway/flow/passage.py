@@ -23,8 +23,6 @@ from arkway.ports import Outcome, Running
 
 log = logging.getLogger("arkway")
 
-FOREVER = float("inf")
-
 
 class Deadlines(msgspec.Struct, frozen=True):
     """How long a backend may be silent before its first event, between events, and altogether; seconds."""
@@ -47,11 +45,21 @@ class Receiver(Protocol):
     def failed(self, error: ArkwayError) -> None: ...
 
 
+class Nobody:
+    """The receiver of a call that has ended."""
+
+    def events(self, batch: Sequence[Event]) -> None: ...
+    def ended(self, usage: Usage) -> None: ...
+    def failed(self, error: ArkwayError) -> None: ...
+
+
+NOBODY = Nobody()
+
+
 class Passage:
     """Implements `arkway.ports.Sink`, for one call. ``open`` until it is settled."""
 
     __slots__ = (
-        "__weakref__",
         "_deadlines",
         "_end_s",
         "_loop",
@@ -66,7 +74,8 @@ class Passage:
     )
 
     def __init__(self, meter: Meter, receiver: Receiver, deadlines: Deadlines, vigil: Vigil) -> None:
-        self._meter, self._receiver = meter, receiver
+        self._meter = meter
+        self._receiver: Receiver = receiver
         self._deadlines, self._vigil = deadlines, vigil
         self._whole = Completeness()
         self._running: Running | None = None
@@ -87,7 +96,7 @@ class Passage:
     def events(self, batch: Sequence[Event]) -> None:
         if not self.open:
             return
-        self.due_s = FOREVER if self._paused else self._next_due_s()
+        self.due_s = self._end_s if self._paused else self._next_due_s()
         try:
             self._meter.observe_all(batch)
             self._whole.add_all(batch)
@@ -101,12 +110,12 @@ class Passage:
         if not self._whole.reached():
             self.failed(BackendFailed("the model's answer broke off before its end"))
         elif self._settle("done"):
-            self._receiver.ended(self._meter.usage())
+            self._parted().ended(self._meter.usage())
 
     def failed(self, error: ArkwayError) -> None:
         outcome: Outcome = "refused" if isinstance(error, CallerError | Refused) else "upstream_error"
         if self._settle(outcome, error):
-            self._receiver.failed(error)
+            self._parted().failed(error)
 
     # The client's side
 
@@ -127,6 +136,7 @@ class Passage:
         """The client is gone: the backend stops, nobody is told."""
         if self._settle("client_abort"):
             self._cancel()
+            self._parted()
 
     # Ours
 
@@ -135,13 +145,18 @@ class Passage:
         self._stop("interrupted", leaving.stopping())
 
     def expire(self) -> None:
-        """The backend was silent for too long, or took too long altogether."""
-        self._stop("upstream_error", BackendTimeout("the model did not answer in time"))
+        """The backend was silent for too long, or took too long altogether; one that can learn from that is told."""
+        error = BackendTimeout("the model did not answer in time")
+        if self._settle("upstream_error", error):
+            running, self._running = self._running, None
+            if running is not None:
+                getattr(running, "expire", running.cancel)()
+            self._parted().failed(error)
 
     def _stop(self, outcome: Outcome, error: ArkwayError) -> None:
         if self._settle(outcome, error):
             self._cancel()
-            self._receiver.failed(error)
+            self._parted().failed(error)
 
     def _settle(self, outcome: Outcome, error: ArkwayError | None = None) -> bool:
         """True for whoever ends the call."""
@@ -149,12 +164,21 @@ class Passage:
             return False
         self.open = False
         self._vigil.remove(self)
-        self._meter.settle(outcome, error)
+        try:
+            self._meter.settle(outcome, error)
+        except Exception:
+            log.exception("a call could not be settled")
         return True
 
+    def _parted(self) -> Receiver:
+        """The receiver, and nothing is held any more: calls that hold each other would be left to the collector."""
+        receiver, self._receiver, self._running = self._receiver, NOBODY, None
+        return receiver
+
     def _cancel(self) -> None:
-        if self._running is not None:
-            self._running.cancel()
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
 
     def _next_due_s(self) -> float:
         return min(self._loop.time() + self._deadlines.next_event_s, self._end_s)

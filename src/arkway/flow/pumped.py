@@ -11,7 +11,7 @@ from typing import cast
 
 from arkway.core.caller import Call
 from arkway.core.chat import ChatRequest
-from arkway.core.errors import ArkwayError, InternalError
+from arkway.core.errors import ArkwayError, BackendFailed, InternalError
 from arkway.core.events import Event
 from arkway.core.model import Deployment
 from arkway.ports import Backend, Pushing, Running, Sink
@@ -69,6 +69,10 @@ class Pumped:
             await self._pass_on(source)
         except ArkwayError as error:
             failure = error
+        except asyncio.CancelledError:
+            if self._cancelled:
+                raise
+            failure = BackendFailed("the model's answer was broken off")
         except Exception:
             log.exception("internal error in a backend", extra={"request_id": request_id})
             failure = InternalError()

@@ -6,6 +6,7 @@ The database, the disk (but for the journal's one ``write()``) and the clock's w
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
 from time import monotonic_ns
@@ -30,6 +31,8 @@ from arkway.flow.reserve import Reservation, Reserve, Wanted
 from arkway.flow.route import Router
 from arkway.flow.vigil import TICK_S, Vigil
 from arkway.ports import Attempt, Backend, CertRequest, Classifier, Embedder, Ledger, Outcome, Pushing, Tokenizer
+
+log = logging.getLogger("arkway")
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -175,14 +178,18 @@ class Road:
     def cut_all(self) -> None:
         """The server stops: every chat call that is still under way ends, and its client is told."""
         for passage in self._vigil.watched():
-            cast(Passage, passage).cut()
+            try:
+                cast(Passage, passage).cut()
+            except Exception:
+                log.exception("internal error while the server stops")
 
     def _chat_call(self, asked: Asked, held: Reservation | None) -> ChatCall:
         request, deployment = asked.request, asked.deployment
+        backend = self._backends[deployment.backend]
         estimate = request.max_tokens or deployment.card.default_output_tokens
         attempt = asked.origin.attempt(deployment, estimate, request.user)
         meter = Meter(self._ledger, attempt, self._clock_ms, held, asked.guess.prompt_tokens)
-        return ChatCall(asked, meter, self._backends[deployment.backend], self.deadlines, self._vigil)
+        return ChatCall(asked, meter, backend, self.deadlines, self._vigil)
 
     def deployments(self, caller: Caller) -> tuple[Deployment, ...]:
         roles.require(caller, "models.list")
@@ -192,12 +199,13 @@ class Road:
         """Routes, admits and reserves. Raises CallerError, StoreUnavailable."""
         deployment = self._deployment(origin, request.asked, request.asked_version)
         service = _offered(self._embedders, deployment, "embeddings", request.asked)
+        guess = reserve.texts(request.texts)
         return Task(
             origin,
             deployment,
-            await self._meter(origin, deployment, reserve.texts(request.texts), user=request.user),
+            await self._meter(origin, deployment, guess, user=request.user),
             service.embed(deployment, request, origin.call()),
-            lambda reply: reply.usage,
+            lambda reply: reply.usage if reply.usage.prompt_tokens else guess,
         )
 
     async def open_tokenize(self, origin: Origin, request: TokenizeRequest) -> Task[tuple[Tokenized, ...]]:

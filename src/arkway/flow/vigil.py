@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Protocol
+
+log = logging.getLogger("arkway")
 
 TICK_S = 0.25
 
@@ -38,7 +41,11 @@ class Vigil:
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
-        now_s = loop.time()
+        now_s, self._timer = loop.time(), None
         for late in [watched for watched in self._watched if watched.due_s <= now_s]:
-            late.expire()
-        self._timer = loop.call_later(self._tick_s, self._look) if self._watched else None
+            try:
+                late.expire()
+            except Exception:
+                log.exception("internal error at a deadline")
+        if self._watched and self._timer is None:
+            self._timer = loop.call_later(self._tick_s, self._look)

@@ -35,6 +35,7 @@ class Answering:
         "_asked_s",
         "_call",
         "_dialect",
+        "_ended",
         "_heard_s",
         "_outlet",
         "_over",
@@ -49,13 +50,15 @@ class Answering:
         self._visit, self._call, self._dialect = visit, call, dialect
         self._outlet, self._over, self._told_overhead = outlet, over, told_overhead
         self._passage: Passage | None = None
+        self._ended = False
         self._asked_s = self._heard_s = 0.0
 
     def run(self) -> None:
         """Begins. What the backend refuses at once is answered at once."""
         self._asked_s = monotonic()
         try:
-            self._passage = self._call.run(self)
+            passage = self._call.run(self)
+            self._passage = passage if passage.open else None
         except ArkwayError as error:
             self.failed(error)
         except Exception:
@@ -73,9 +76,9 @@ class Answering:
             self._passage.resume()
 
     def leave(self) -> None:
-        if self._passage is not None and self._passage.open:
+        if self._passage is not None:
             self._passage.leave()
-            self._end()
+        self._end()
 
     def cut(self) -> None:
         if self._passage is not None:
@@ -96,6 +99,9 @@ class Answering:
         self._end()
 
     def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended, self._passage = True, None
         self._visit.close(self._call)
         self._over(self._visit)
 
@@ -175,15 +181,26 @@ class StreamAnswer(Answering):
             self._outlet.flush()
 
     def ended(self, usage: Usage) -> None:
-        encoder = self._encoder or self._begun()
-        self._finish(encoder.close(usage))
+        try:
+            last = (self._encoder or self._begun()).close(usage)
+        except Exception:
+            log.exception("internal error in a stream", extra={"request_id": self._visit.raw.request_id})
+            self.failed(InternalError())
+        else:
+            self._finish(last)
 
     def failed(self, error: ArkwayError) -> None:
         if self._encoder is None:
             super().failed(error)
         else:
             self._visit.error = type(error).__name__
-            self._finish(self._encoder.fail(error))
+            try:
+                self._finish(self._encoder.fail(error))
+            except Exception:
+                log.exception("internal error in a stream", extra={"request_id": self._visit.raw.request_id})
+                self._pulse.remove(self)
+                self._outlet.abort()
+                self._end()
 
     def leave(self) -> None:
         self._pulse.remove(self)

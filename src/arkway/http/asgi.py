@@ -266,8 +266,9 @@ class Exchange:
 
     def unwatch(self) -> None:
         self._patience.close()
-        if self._watcher is not None:
-            self._watcher.cancel()
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.cancel()
 
     async def _put(self, message: Message) -> None:
         if self.gone:

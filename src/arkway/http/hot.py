@@ -52,7 +52,7 @@ class HotPath:
         )
         try:
             visit, proof = server.begin(raw, route)
-        except ArkwayError:
+        except Exception:
             return None  # refused with all that belongs to it, such as a body that is still on its way
         return HotChat(protocol, server, visit, proof)
 
@@ -88,9 +88,11 @@ class HotChat:
     def on_complete(self) -> None:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
-        self._source = self._server.answer(self._visit, self._proof, body, self)
-        if self._source is not None and not self._over and self._protocol.paused:
-            self._source.pause()
+        source = self._server.answer(self._visit, self._proof, body, self)
+        if source is not None and not self._over:
+            self._source = source
+            if self._protocol.paused:
+                source.pause()
 
     def on_refused(self, error: ArkwayError) -> None:
         if self._source is None and not self._over:
@@ -98,8 +100,9 @@ class HotChat:
 
     def on_disconnect(self) -> None:
         over, self._over = self._over, True
-        if self._source is not None:
-            self._source.leave()
+        source, self._source = self._source, None
+        if source is not None:
+            source.leave()
         elif not over:
             self._server.left(self._visit)
 
@@ -121,7 +124,7 @@ class HotChat:
 
     def reply(self, status: int, headers: Headers, body: bytes) -> None:
         if not self._over:
-            self._over = True
+            self._over, self._source = True, None
             head = self._lines(status, headers)
             self._protocol.send(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
             self._protocol.finished()
@@ -146,9 +149,14 @@ class HotChat:
 
     def finish(self, last: bytes) -> None:
         if not self._over:
-            self._over = True
+            self._over, self._source = True, None
             self._protocol.send(b"%b%x\r\n%b\r\n%b" % (self._head, len(last), last, LAST_CHUNK))
             self._protocol.finished()
+
+    def abort(self) -> None:
+        if not self._over:
+            self._over, self._source = True, None
+            self._protocol.transport.abort()
 
     def _lines(self, status: int, headers: Headers) -> bytes:
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers])

@@ -6,12 +6,16 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-from arkway.core.raw import ClientGone, Writer
+from arkway.core.raw import Writer
 from arkway.flow import leaving
 from arkway.http.visit import Headers
 
 HIGH_BYTES = 64 * 1024
 """What may wait for a client that reads slowly before the backend is told to stop."""
+
+
+class AnswerBroken(Exception):
+    """An answer that cannot be ended: the connection has to break."""
 
 
 class Source(Protocol):
@@ -47,6 +51,9 @@ class Outlet(Protocol):
     def finish(self, last: bytes) -> None:
         """The end of a streamed answer, with its last bytes."""
 
+    def abort(self) -> None:
+        """The connection breaks, so that nobody takes what was sent for a whole answer."""
+
 
 class QueuedOutlet:
     """An Outlet over a Writer that is waited for: `pump` writes until the answer is at its end."""
@@ -58,7 +65,7 @@ class QueuedOutlet:
         self._head: tuple[int, Headers] | None = None
         self._parts: deque[bytes] = deque()
         self._waiting_bytes = 0
-        self._finished = self._over = False
+        self._finished = self._over = self._broken = False
         self._news: asyncio.Future[None] | None = None
 
     def reply(self, status: int, headers: Headers, body: bytes) -> None:
@@ -84,20 +91,26 @@ class QueuedOutlet:
         self._finished = True
         self._tell()
 
+    def abort(self) -> None:
+        self._broken = True
+        self._tell()
+
     async def pump(self, source: Source) -> None:
         """Writes what is put here, until its end. Raises ClientGone, or CancelledError when the client has left."""
         self._source = source
         try:
             await self._until_over(source)
-        except ClientGone:
-            source.leave()
-            raise
         except asyncio.CancelledError:
             if not leaving.cut():
                 source.leave()
                 raise
             source.cut()
             await self._until_over(source)
+        except BaseException:  # the client has left, or the server below has failed: nobody reads on
+            source.leave()
+            raise
+        finally:
+            self._source = None
 
     async def _until_over(self, source: Source) -> None:
         while True:
@@ -111,18 +124,23 @@ class QueuedOutlet:
                 self._news = None
 
     async def _write_all(self, source: Source) -> None:
+        if self._broken:
+            raise AnswerBroken
         if self._whole is not None:
             self._over = True
             await self._writer.reply(*self._whole)
             return
         if self._head is not None:
-            head, self._head = self._head, None
-            await self._writer.start(*head)
+            await self._writer.start(*self._head)
+            self._head = None
         while self._parts:
+            count = len(self._parts)
             data = b"".join(self._parts)
-            self._parts.clear()
-            self._waiting_bytes = 0
             await self._writer.write(data)
+            # Only now: a write that is cut off by the server's stop is not to leave a gap behind.
+            for _ in range(count):
+                self._parts.popleft()
+            self._waiting_bytes -= len(data)
             if not self._parts:
                 source.resume()
         if self._finished:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from time import monotonic
 from typing import Protocol
+
+log = logging.getLogger("arkway")
 
 TICK_S = 1.0
 
@@ -50,6 +53,9 @@ class Pulse:
         for stream in [stream for stream in self._streams if stream.last_s <= now_s - self._every_s]:
             if stream in self._streams:
                 stream.last_s = now_s
-                stream.beat()
-        if self._streams:
+                try:
+                    stream.beat()
+                except Exception:
+                    log.exception("internal error in a heartbeat")
+        if self._streams and self._timer is None:
             self._wait()

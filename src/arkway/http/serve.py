@@ -359,14 +359,16 @@ class Waiting:
 
     def __init__(self, opening: Coroutine[Any, Any, Source | None]) -> None:
         self._opened: Source | None = None
-        self._gone = False
+        self._gone = self._stopped = self._paused = False
         self._task = asyncio.get_running_loop().create_task(self._wait(opening))
 
     def pause(self) -> None:
+        self._paused = True
         if self._opened is not None:
             self._opened.pause()
 
     def resume(self) -> None:
+        self._paused = False
         if self._opened is not None:
             self._opened.resume()
 
@@ -379,11 +381,18 @@ class Waiting:
     def cut(self) -> None:
         if self._opened is not None:
             self._opened.cut()
+        self._stopped = True
 
     async def _wait(self, opening: Coroutine[Any, Any, Source | None]) -> None:
         self._opened = await opening
-        if self._gone and self._opened is not None:
+        if self._opened is None:
+            return
+        if self._gone:
             self._opened.leave()
+        elif self._stopped:
+            self._opened.cut()
+        elif self._paused:
+            self._opened.pause()
 
 
 def _nobody(visit: Visit) -> None:

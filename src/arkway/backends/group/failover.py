@@ -108,6 +108,7 @@ class Failover:
             self.failed(BackendFailed("the model gave no answer"))
             return
         self._close()
+        self._running = None
         self._asked[-1].succeeded(self._road.clock_s())
         self._sink.ended()
 
@@ -122,6 +123,7 @@ class Failover:
             told = self._go(error)
         if told is not None:
             self._close()
+            self._running = None
             self._sink.failed(told)
 
     # The caller's side
@@ -145,8 +147,9 @@ class Failover:
             member.succeeded(self._road.clock_s())
         else:
             member.abandoned(self._trying)
-        if self._running is not None:
-            self._running.cancel()
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
 
     # Between members
 

@@ -126,8 +126,9 @@ class ChatCall:
         self.over = True
         if self._call_off is not None:
             self._call_off()
-        if self._exchange is not None:
-            self._exchange.abort()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abort()
 
     def on_head(self, status: int, headers: Mapping[str, str]) -> None:
         self._status, self._headers = status, headers
@@ -165,6 +166,7 @@ class ChatCall:
             self._end()
 
     def on_end(self) -> None:
+        self._exchange = None  # it holds this call, too: nothing is to be left to the collector
         if self.over:
             return
         try:
@@ -179,6 +181,7 @@ class ChatCall:
             self._end()
 
     def on_failed(self, error: ArkwayError) -> None:
+        self._exchange = None
         if not self.over:
             self.over = True
             self._sink.failed(error)
@@ -221,6 +224,7 @@ class ChatCall:
 
     def _fail(self, error: ArkwayError) -> None:
         self.over = True
-        if self._exchange is not None:
-            self._exchange.abort()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abort()
         self._sink.failed(error)
