@@ -56,7 +56,7 @@ check: $(VENV)/.dev ## format, lint, types, import directions
 
 test: $(VENV)/.dev ## every test but the SDKs' and the long programmes
 	@$(BIN)/python tests/sdk/environments.py ark ark-2024 arkruntime openai
-	@$(BIN)/python scripts/tests.py $(ARGS)
+	@$(BIN)/python scripts/run_tests.py $(ARGS)
 
 test-sdks: setup-sdks ## the unmodified official SDKs of four languages against a scripted server
 	@rm -rf .cache/conformance

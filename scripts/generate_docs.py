@@ -183,7 +183,6 @@ EDGE = (
     Limit("Tool calls in one answer of an upstream", f"{_SHAPE}.pieces.CALLS_MAX", "", errors.BackendFailed),
     Limit("Tokens that an upstream may report", f"{_SHAPE}.pieces.TOKENS_MAX"),
     Limit("Fields of a request that are passed on without being known", f"{_SHAPE}.outgoing.EXTRAS_MAX"),
-    Limit("The name of such a field", f"{_SHAPE}.outgoing.EXTRA_NAME_MAX", "characters"),
     Limit("The name of a JSON Schema that is passed on", f"{_SHAPE}.request.SCHEMA_NAME_MAX", "characters"),
     Limit("Members of a group", f"{_GROUPS}.MEMBERS_MAX", "", errors.InvalidField),
     Limit("A member's weight", f"{_GROUPS}.WEIGHT_MAX", "", errors.InvalidField),

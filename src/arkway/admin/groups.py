@@ -79,7 +79,9 @@ class Groups:
         """
         check(group)
         card = group.card
-        before = self.version(card.name, card.version)
+        infos = self.list()
+        _check_served_name(card, infos)
+        before = _version(infos, card)
         parts: dict[str, Any] = msgspec.to_builtins(group)
         made_at = now_s if before is None else before.created_at
         row = {
@@ -300,6 +302,22 @@ def check_policy(policy: Policy) -> None:
 
 def _info(row: Mapping[str, Any]) -> GroupInfo:
     return msgspec.convert({name: row[name] for name in GroupInfo.__struct_fields__}, GroupInfo)
+
+
+def _version(groups: Sequence[GroupInfo], card: ModelCard) -> GroupInfo | None:
+    return next((info for info in groups if (info.card.name, info.card.version) == (card.name, card.version)), None)
+
+
+def _check_served_name(card: ModelCard, groups: Sequence[GroupInfo]) -> None:
+    """Answers and backends know a model by that name alone. Raises InvalidField."""
+    for info in groups:
+        there = info.card
+        if there.served_name == card.served_name and there.name != card.name:
+            raise InvalidField(
+                f"answers name this model `{card.served_name}`, as they do `{there.name}:{there.version}`, which is "
+                "there already; choose another version",
+                "version",
+            )
 
 
 def _fields(group: Group) -> dict[str, Any]:

@@ -73,6 +73,7 @@ class Upstreams:
         self._cards: Mapping[tuple[str, str], ModelCard] = {}
         self._servers: dict[str, _Running] = {}
         self._serving: dict[str, _Serving] = {}
+        self._past: list[_Serving] = []  # groups that are gone, while calls of theirs are under way
         self._closing: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         follow_upstreams(store, ring, self._told)
@@ -154,9 +155,12 @@ class Upstreams:
         self._serving = {group.card.served_name: self._served(group) for group in known.groups}
         self.groups.replace(each.group for each in self._serving.values())
         self._cards = _cards(known.groups)
+        here = {id(each) for each in self._serving.values()}
+        past = [each for each in (*self._past, *serving.values()) if id(each) not in here]
+        self._past = [each for each in past if each.group.running]
         staying = {id(running.server) for running in self._servers.values()}
         for gone in (running.server for running in servers.values() if id(running.server) not in staying):
-            users = [each.group for each in serving.values() if any(server is gone for server in each.servers)]
+            users = [each.group for each in self._past if any(server is gone for server in each.servers)]
             task = self._loop.create_task(_close_when_idle(gone, users))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)

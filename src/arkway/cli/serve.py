@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FORCED_S = 1.0
 DRAIN_SLACK_S = 30.0
 COLLECT_AFTER = 50_000
-SWITCH_S = 0.0005
+SWITCH_S = 0.002
 
 
 @click.command("serve")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from arkway.admin.upstreams import UpstreamInfo, Upstreams
+    from arkway.backends.upstream.upstream import UpstreamServer
     from arkway.core.upstream import Credential, Group, Upstream
     from arkway.stores.keyring import KeyRing
     from arkway.stores.recorded import Transactions
@@ -48,8 +49,8 @@ def _settings(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--ca-file", help="PEM file of the authorities to trust; default: the system's. Empty: those."),
         click.option("--connections-max", type=int, help="Connections of one process at most; default 4096."),
         click.option("--connect-s", type=float, help="Seconds until connected; default 3."),
-        click.option("--first-byte-s", type=float, help="Seconds until an answer begins; default 120."),
-        click.option("--idle-s", type=float, help="Seconds between two pieces of an answer; default 60."),
+        click.option("--first-byte-s", type=float, help="Seconds until an answer begins; default 60."),
+        click.option("--idle-s", type=float, help="Seconds between two pieces of an answer; default 45."),
     )
     for option in reversed(options):
         function = option(function)
@@ -192,7 +193,9 @@ def remove_upstream(ctx: click.Context, name: str, as_json: bool) -> None:
 def check_upstream(ctx: click.Context, name: str, models: tuple[str, ...], as_json: bool) -> None:
     """Ask an upstream for its list of models, and for one token of each model that groups take from it.
 
-    Over the same client, key and certificates as the server. The exit code is 1 when anything fails.
+    A model that only embeds is asked for one embedding. With an access key pair there is no list: its temporary keys
+    are for one model each. Over the same client, key and certificates as the server. The exit code is 1 when anything
+    fails.
     """
     import asyncio
 
@@ -207,8 +210,8 @@ def check_upstream(ctx: click.Context, name: str, models: tuple[str, ...], as_js
         raise click.ClickException(
             f"the secret of `{name}` does not decrypt; arkway upstreams update {name} sets another"
         )
-    members = (member for group in there.groups for member in group.members if member.upstream == name)
-    wanted = models or tuple(dict.fromkeys(member.model for member in members))
+    chats = _chatting(there.groups, name)
+    wanted = {model: chats.get(model, True) for model in models} or chats
     results = asyncio.run(_checked(*pair, wanted))
     if as_json:
         echo_json([{"what": what, "ok": not wrong, "found": wrong or found} for what, found, wrong in results])
@@ -221,8 +224,20 @@ def check_upstream(ctx: click.Context, name: str, models: tuple[str, ...], as_js
         raise SystemExit(1)
 
 
-async def _checked(upstream: Upstream, credential: Credential, models: tuple[str, ...]) -> list[tuple[str, str, str]]:
-    """What was asked, what was found, and what was wrong."""
+def _chatting(groups: Iterable[Group], upstream: str) -> dict[str, bool]:
+    """The models that groups take from the upstream, and whether they chat or only embed."""
+    found: dict[str, bool] = {}
+    for group in groups:
+        for member in group.members:
+            if member.upstream == upstream:
+                found[member.model] = found.get(member.model, False) or "chat" in group.card.capabilities
+    return found
+
+
+async def _checked(
+    upstream: Upstream, credential: Credential, models: Mapping[str, bool]
+) -> list[tuple[str, str, str]]:
+    """What was asked, what was found, and what was wrong. ``models``: whether each chats."""
     from arkway.backends.upstream.upstream import UpstreamServer
     from arkway.core.errors import ArkwayError
 
@@ -230,20 +245,25 @@ async def _checked(upstream: Upstream, credential: Credential, models: tuple[str
     server = UpstreamServer(upstream, credential)
     try:
         try:
-            names = await server.models()
-            shown = ", ".join(names[:MODELS_SHOWN]) + (", …" if len(names) > MODELS_SHOWN else "")
-            results.append(("models", f"{len(names)}: {shown}", ""))
+            results.append(("models", await _listed(server), ""))
         except ArkwayError as error:
             results.append(("models", "", error.message))
-        for model in models:
+        for model, chats in models.items():
             try:
-                await server.check(model)
-                results.append((model, "one token", ""))
+                await (server.check(model) if chats else server.check_embedding(model))
+                results.append((model, "one token" if chats else "one embedding", ""))
             except ArkwayError as error:
                 results.append((model, "", error.message))
     finally:
         await server.aclose()
     return results
+
+
+async def _listed(server: UpstreamServer) -> str:
+    if server.upstream.auth == "aksk":
+        return "not asked for: a temporary key is for one model"
+    names = await server.models()
+    return f"{len(names)}: {', '.join(names[:MODELS_SHOWN])}" + (", …" if len(names) > MODELS_SHOWN else "")
 
 
 def upstreams_over(store: Transactions, ring: KeyRing) -> Upstreams:

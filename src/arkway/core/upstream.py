@@ -8,6 +8,12 @@ import msgspec
 
 from arkway.core.model import ModelCard
 
+CONNECTIONS = 4096
+CONNECT_S = 3.0
+FIRST_BYTE_S = 60.0
+IDLE_S = 45.0
+"""What an upstream gets of which nobody has said anything else."""
+
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     """One server that speaks the OpenAI-like API.
@@ -24,10 +30,10 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["openai", "ark"] = "openai"
     auth: Literal["none", "key", "aksk"] = "none"
     region: str = "cn-beijing"
-    connections_max: int = 4096
-    connect_s: float = 3.0
-    first_byte_s: float = 60.0
-    idle_s: float = 60.0
+    connections_max: int = CONNECTIONS
+    connect_s: float = CONNECT_S
+    first_byte_s: float = FIRST_BYTE_S
+    idle_s: float = IDLE_S
     ca_file: str = ""
 
 

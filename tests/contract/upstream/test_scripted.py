@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from arkway.backends.pushed import HIGH_WATER_EVENTS
+from arkway.backends.upstream.chat import ERROR_MAX_BYTES
 from arkway.backends.upstream.upstream import UpstreamServer
-from arkway.core.chat import ChatRequest, Message
+from arkway.core.chat import ChatRequest, ImagePart, Message, TextPart
 from arkway.core.embedding import EmbedRequest, TokenizeRequest
 from arkway.core.errors import (
     ArkwayError,
@@ -22,9 +23,10 @@ from arkway.core.errors import (
     Misconfigured,
     Overloaded,
     RateLimited,
+    UnsupportedInput,
     UnsupportedModel,
 )
-from arkway.core.events import Delta, Event, Finished, Quoted
+from arkway.core.events import Delta, Event, Finished, Quoted, UsageReport
 from tests.contract.upstream.conftest import MakeServer, run
 from tests.tools.pushing import CALL, DEPLOYMENT, Clock, Kept
 from tests.tools.raw_upstream import Peer, RawUpstream, Script, saying, saying_once
@@ -89,7 +91,8 @@ async def test_what_is_sent(upstream: MakeServer) -> None:
         b"x-client-request-id: req-1",
         b"content-type: application/json",
     } <= {*lines}
-    assert msgspec.json.decode(body) == {"model": "served", "messages": [{"role": "user", "content": "hi"}]}
+    said = {"model": "served", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4096}
+    assert msgspec.json.decode(body) == said
 
 
 BROKEN: list[tuple[str, Script, type[ArkwayError]]] = [
@@ -299,8 +302,8 @@ def granted(key: str, expires_s: int) -> bytes:
 class Vendor:
     """Gives out keys ``key-0``, ``key-1``, …, and takes the ``good`` ones only."""
 
-    def __init__(self, good: Sequence[str]) -> None:
-        self.good = good
+    def __init__(self, good: Sequence[str], said: bytes = WHOLE, kind: bytes = b"application/json") -> None:
+        self.good, self.said, self.kind = good, said, kind
         self.given = 0
         self.shown: list[str] = []
 
@@ -315,7 +318,7 @@ class Vendor:
         lines = request.split(b"\r\n")
         (key,) = (line.split()[-1].decode() for line in lines if line.lower().startswith(b"authorization"))
         self.shown.append(key)
-        return answer(200, WHOLE) if key in self.good else answer(401, b"{}")
+        return answer(200, self.said, kind=self.kind) if key in self.good else answer(401, b"{}")
 
 
 async def test_many_calls_wait_for_one_key(upstream: MakeServer) -> None:
@@ -406,3 +409,136 @@ async def test_tokens_that_tell_no_characters_are_no_tokenization(upstream: Make
         model = upstream(raw_server.url()).model("served")
         with pytest.raises(UnsupportedModel):
             await model.tokenize(DEPLOYMENT, TokenizeRequest("m", ("a",)), CALL)
+
+
+async def test_after_a_refused_key_an_answer_may_be_as_long_as_any(upstream: MakeServer) -> None:
+    text = b"a" * (2 * ERROR_MAX_BYTES)
+    vendor = Vendor(["key-1"], TEXT % text + FINISH + DONE, b"text/event-stream")
+    async with RawUpstream(vendor) as raw_server:
+        server = upstream(raw_server.url("/api/v3"), pair=PAIR, kind="ark")
+        events, failure = await heard(server)
+        assert failure is None
+        assert events == [Delta(text.decode()), Finished("stop")]
+        assert vendor.shown == ["key-0", "key-1"]
+
+
+async def test_embeddings_get_another_key_too(upstream: MakeServer) -> None:
+    vendor = Vendor(["key-1"], b'{"data":[{"index":0,"embedding":[1.0]}]}')
+    async with RawUpstream(vendor) as raw_server:
+        server = upstream(raw_server.url("/api/v3"), pair=PAIR, kind="ark")
+        assert len((await server.embed("m", EmbedRequest("m", ("a",)), CALL)).vectors) == 1
+        await server.check_embedding("m")
+        assert vendor.shown == ["key-0", "key-1", "key-1"]
+        vendor.good = []
+        with pytest.raises(BackendUnavailable):
+            await server.embed("m", EmbedRequest("m", ("a",)), CALL)
+
+
+async def test_who_waits_for_a_key_of_a_server_that_closes_is_told(upstream: MakeServer) -> None:
+    asked = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        asked.set()
+        await peer.request()
+
+    async with RawUpstream(script) as raw_server:
+        server = upstream(raw_server.url("/api/v3"), pair=PAIR, kind="ark")
+        waiting = asyncio.ensure_future(server.check("m"))
+        await asked.wait()
+        await server.aclose()
+        with pytest.raises(BackendUnavailable):
+            await waiting
+
+
+SEES = msgspec.structs.replace(
+    DEPLOYMENT, card=msgspec.structs.replace(DEPLOYMENT.card, capabilities=("chat", "images"))
+)
+INSIDE = "http://169.254.169.254/latest/meta-data"
+INLINE = "data:image/PNG;base64,iVBORw0KGgo="
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "taken"),
+    [
+        (INLINE, "openai", True),
+        (INSIDE, "openai", False),
+        (INSIDE, "ark", False),
+        ("https://example.com/a.png", "openai", False),
+        ("https://example.com/a.png", "ark", True),
+        ("file:///etc/passwd", "openai", False),
+        ("data:text/html;base64,aGk=", "openai", False),
+        ("data:image/svg+xml;base64,aGk=", "openai", False),
+        (" " + INLINE, "openai", False),
+        ("/etc/passwd", "ark", False),
+    ],
+)
+async def test_no_upstream_is_sent_to_fetch_an_image(upstream: MakeServer, url: str, kind: str, taken: bool) -> None:
+    parts = (TextPart("see"), ImagePart(INLINE), ImagePart(url))
+    request = ChatRequest("m", (Message("system", "s"), Message("user", parts)))
+    async with RawUpstream(saying(answer(200, WHOLE))) as raw_server:
+        model, sink = upstream(raw_server.url(), kind=kind).model("served"), Kept()
+        if taken:
+            model.start(SEES, request, CALL, sink)
+            await soon(lambda: sink.over)
+            assert sink.error is None
+            return
+        with pytest.raises(UnsupportedInput) as refused:
+            model.start(SEES, request, CALL, sink)
+        assert refused.value.field == "messages[1].content[2].image_url.url"
+
+
+@pytest.mark.parametrize(
+    ("characters", "max_tokens", "said"), [(4096, None, 4096), (4097, None, None), (8000, 7, 7), (1, 7, 7)]
+)
+async def test_an_answer_has_the_cards_limit_where_it_has_no_other(
+    upstream: MakeServer, characters: int, max_tokens: int | None, said: int | None
+) -> None:
+    got: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        got.append(await peer.request())
+        await peer.say(answer(200, WHOLE))
+
+    request = ChatRequest("m", (Message("user", "x" * characters),), max_tokens=max_tokens)
+    async with RawUpstream(script) as raw_server:
+        await run(upstream(raw_server.url()).model("served"), request)
+    assert msgspec.json.decode(got[0].partition(b"\r\n\r\n")[2]).get("max_tokens") == said
+
+
+@pytest.mark.parametrize(("prompt", "completion", "believed"), [(9, 9, True), (20_000, 9, False), (9, 20_000, False)])
+async def test_counts_that_cannot_be_are_not_believed(
+    upstream: MakeServer, prompt: int, completion: int, believed: bool
+) -> None:
+    usage = b',"usage":{"prompt_tokens":%d,"completion_tokens":%d}}' % (prompt, completion)
+    async with RawUpstream(saying(answer(200, WHOLE[:-1] + usage))) as raw_server:
+        events, failure = await heard(upstream(raw_server.url()), REQUEST)
+    assert failure is None
+    assert any(isinstance(event, UsageReport) for event in events) is believed
+
+
+@pytest.mark.parametrize("words", ["no served here", "ask ep-2025-x", "for AKLTabc only"])
+async def test_no_error_names_what_the_operator_calls_a_model(upstream: MakeServer, words: str) -> None:
+    vendor = answer(400, msgspec.json.encode({"error": {"message": words}}))
+
+    async def script(peer: Peer) -> None:
+        while request := await peer.request():
+            await peer.say(answer(200, granted("key-0", EXPIRES_S)) if b"GetApiKey" in request else vendor)
+
+    async with RawUpstream(script) as raw_server:
+        server = upstream(raw_server.url("/api/v3"), pair=PAIR, kind="ark")
+        _, failure = await heard(server, REQUEST)
+    assert type(failure) is BadRequest
+    assert words.split()[1] not in failure.message
+
+
+async def test_of_texts_that_fail_the_first_error_is_told_and_the_others_are_left(upstream: MakeServer) -> None:
+    async def script(peer: Peer) -> None:
+        while request := await peer.request():
+            if b"wrong" in request:
+                await peer.say(answer(400, b'{"error":{"message":"no"}}'))
+
+    async with RawUpstream(script) as raw_server:
+        server = upstream(raw_server.url())
+        with pytest.raises(BadRequest):
+            await server.tokenize("m", TokenizeRequest("m", ("silent", "wrong")), CALL)

@@ -10,7 +10,10 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
+from arkway.admin.apply.entries import Upstream as UpstreamEntry
 from arkway.cli import group
+from arkway.core.upstream import Upstream
+from arkway.http.admin.upstreams import CreateUpstream
 from arkway.testing import RunningServer, running_server
 
 Run = Callable[..., Result]
@@ -177,3 +180,30 @@ def test_a_check_of_a_server_that_is_not_there_says_so(run: Run) -> None:
     assert found["ok"] is False
     assert found["found"]
     assert "no upstream `other`" in refused(run("upstreams", "check", "other"))
+
+
+def test_an_upstream_of_which_nothing_is_said_is_the_same_everywhere(run: Run) -> None:
+    usual = Upstream(name="u", base_url=URL)
+    help_text = " ".join(run("upstreams", "add", "--help").output.split())
+    for name in ("connections_max", "connect_s", "first_byte_s", "idle_s", "region", "kind"):
+        said = getattr(usual, name)
+        assert getattr(CreateUpstream(name="u", base_url=URL), name) == said
+        assert getattr(UpstreamEntry(name="u", base_url=URL), name) == said
+        assert f"default {said:g}" in help_text.lower() if isinstance(said, float) else str(said) in help_text
+
+
+def test_a_check_of_a_model_that_embeds_asks_for_an_embedding(run: Run, upstream: RunningServer) -> None:
+    url, model = f"{upstream.url}/api/v3", upstream.embedding_endpoint_id
+    run("upstreams", "add", "one", url, "--key-stdin", stdin=upstream.api_key)
+    run("groups", "set", "v", "--member", f"one/{model}", "--dimensions", "8")
+    found = document(run("upstreams", "check", "one", "--json"))
+    assert [(entry["what"], entry["ok"]) for entry in found] == [("models", True), (model, True)]
+    assert found[1]["found"] == "one embedding"
+
+
+def test_a_check_with_a_key_pair_asks_for_no_list(run: Run) -> None:
+    pair = ("--kind", "ark", "--access-key-id", "AKLTabc", "--secret-stdin")
+    run("upstreams", "add", "ark", "http://127.0.0.1:9/api/v3", *pair, stdin=SECRET)
+    (found,) = document(run("upstreams", "check", "ark", "--json"))
+    assert (found["what"], found["ok"]) == ("models", True)
+    assert "not asked for" in found["found"]

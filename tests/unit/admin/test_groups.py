@@ -172,3 +172,12 @@ def test_the_default_version_of_nothing_is_none() -> None:
     assert default_of(()) is None
     both = [group(version="1", is_default=False), group(version="2", is_default=False)]
     assert default_of(both) == both[1]
+
+
+def test_no_two_models_have_one_served_name(groups: Groups) -> None:
+    groups.set(Group(card=card_of("qwen3", "8b-1"), members=(member_of("one/m"),)), NOW_S)
+    with pytest.raises(InvalidField, match="qwen3:8b-1") as refused:
+        groups.set(Group(card=card_of("qwen3-8b", "1"), members=(member_of("one/m"),)), NOW_S)
+    assert refused.value.field == "version"
+    assert [info.card.name for info in groups.list()] == ["qwen3"]
+    groups.set(Group(card=card_of("qwen3", "8b-1"), members=(member_of("two/m"),)), NOW_S)

@@ -24,6 +24,7 @@ from arkway.stores.keyring import KeyRing
 from arkway.stores.sqlite import SqliteStore
 from arkway.stores.upstreams import GroupTable, UpstreamTable
 from arkway.testing import EMBEDDING_CARD, RunningServer, endpoint, running_server, says
+from tests.tools.pushing import Kept
 
 NOW_S = 1_750_000_000
 WITHIN_S = 30.0
@@ -196,3 +197,26 @@ async def test_a_member_whose_secret_does_not_decrypt_answers_nobody_until_it_is
             await asyncio.to_thread(place.commands.update, "locked", change, NOW_S)
             await soon(lambda: place.serving.groups.group("m-1") is not group)
             assert await place.said("m") == "still here"
+
+
+async def test_calls_of_a_group_that_was_removed_keep_its_server(store: SqliteStore, tmp_path: Path) -> None:
+    with running_server(says("the", " old", " one")) as server:
+        async with begun(store, tmp_path) as place:
+            await place.add("one", server)
+            await place.set("m", Member(upstream="one", model=server.endpoint_id))
+            await soon(lambda: place.serving.find("m", "") is not None)
+            group = place.serving.groups.group("m-1")
+            assert group is not None
+            sink = Kept()
+            request = ChatRequest("ep-1", (Message("user", "hi"),), stream=True)
+            running = group.start(place.deployed("m"), request, CALL, sink)
+            running.pause()
+            await asyncio.to_thread(place.groups.remove, "m")
+            await soon(lambda: place.serving.find("m", "") is None)
+            # In a step of its own: what served before no longer has the group.
+            await asyncio.to_thread(place.commands.remove, "one")
+            await soon(lambda: place.serving.gauges()["upstream_connections_open"] == 0)
+            running.resume()
+            await soon(lambda: sink.over)
+            assert sink.error is None
+            assert group.running == 0

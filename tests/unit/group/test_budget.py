@@ -6,7 +6,7 @@ import pytest
 
 from arkway.backends.group.budget import SPARE, WINDOW_S, RetryBudget
 from arkway.core.errors import BackendFailed
-from arkway.core.upstream import Member
+from arkway.core.upstream import Member, Policy
 from tests.tools.pushing import Clock, Kept
 from tests.unit.group.conftest import MakeScene
 
@@ -109,7 +109,9 @@ def test_one_of_two_dead_no_call_is_lost(scene: MakeScene) -> None:
 
 def test_one_of_two_dead_a_first_burst_is_not_lost(scene: MakeScene) -> None:
     group = scene("a", "dead")
-    sinks = [group.call()[1] for _ in range(150)]
+    calls = SPARE + SPARE // 2
+    sinks = [group.call()[1] for _ in range(calls)]
+    assert calls * Policy().retry_share < len(group["dead"].asked) <= SPARE
     for asked in group["dead"].asked:
         asked.fails(BackendFailed("x"))
     for asked in group["a"].asked:

@@ -336,3 +336,30 @@ def test_from_the_first_event_on_nothing_is_in_the_way(scene: MakeScene) -> None
     assert running.events == sink.events
     before(WORD)  # a member that looked it up once is served as well
     assert sink.got == [*WORD, *WORD]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_member_that_keeps_a_call_for_too_long_has_failed(scene: MakeScene, begun: bool) -> None:
+    group = in_order(scene, breaker_calls=1)
+    running, sink = group.call()
+    asked = group["a"].last
+    if begun:
+        asked.says(WORD)
+    running.expire()
+    running.expire()
+    running.cancel()
+    assert asked.told == ["cancel"]
+    assert not sink.over
+    assert group.counts("a") == (1, 1, 0)
+    assert (group.state("a"), group.group.running) == ("broken", 0)
+
+
+def test_a_trying_call_that_is_kept_for_too_long_leaves_the_breaker_open(scene: MakeScene) -> None:
+    group = in_order(scene, breaker_calls=1, breaker_open_s=5.0)
+    group.call()
+    group["a"].last.fails(BackendFailed("x"))
+    group.clock.pass_(5.0)
+    running, _ = group.call()
+    assert group.state("a") == "trying"
+    running.expire()
+    assert group.state("a") == "broken"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from typing import Literal
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from arkway.backends.group import Group, Groups, MemberReading
+from arkway.core.chat import ChatRequest
 from arkway.core.errors import BackendFailed, BackendUnavailable
 from arkway.core.events import Event
 from arkway.core.model import Deployment
@@ -116,3 +119,25 @@ async def test_a_pulled_call_is_the_same_call() -> None:
 async def test_a_pulled_call_of_no_group_fails_at_the_first_pull() -> None:
     with pytest.raises(BackendUnavailable):
         await anext(Groups().chat(DEPLOYMENT, asks(), CALL))
+
+
+class Deaf(Puppet):
+    """Has no word for the named fields."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self._names = names
+
+    def heeded(self, deployment: Deployment, request: ChatRequest) -> ChatRequest:
+        return replace(request, ignored=(*request.ignored, *self._names))
+
+
+def test_without_effect_is_what_any_member_that_is_seen_ignores() -> None:
+    backends = {"a": Deaf("x"), "b": Deaf("x", "y"), "c": Deaf("z"), "d": Puppet()}
+    roles: dict[str, Literal["normal", "shadow"]] = {"a": "normal", "b": "normal", "c": "shadow", "d": "normal"}
+    members = tuple(
+        Member(upstream=name, model="m", role=role, share=5.0 if role == "shadow" else 0.0)
+        for name, role in roles.items()
+    )
+    group = Group(GroupValue(card=CHAT_CARD, members=members), lambda member: backends[member.upstream])
+    assert group.heeded(DEPLOYMENT, asks()).ignored == ("x", "y")

@@ -140,3 +140,16 @@ async def test_probes_are_no_calls_and_go_on_while_everything_is_broken() -> Non
         await soon(puppet.act)
         await round_
     assert (member.calls, member.failures, len(puppet.asked)) == (0, 0, 3)
+
+
+async def test_a_backend_with_a_defect_is_not_well_and_is_asked_again() -> None:
+    puppet = Puppet()
+    puppet.refuses = ValueError("a defect")
+    probes, member = probing(puppet)
+    probes.begin()
+    await soon(lambda: not member.healthy)
+    puppet.refuses = None
+    await soon(lambda: not puppet.last.over)
+    puppet.last.says(WORD)
+    await soon(lambda: member.healthy)
+    await probes.aclose()

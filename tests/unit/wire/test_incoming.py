@@ -10,7 +10,7 @@ from arkway.core.chat import ChatRequest, Usage
 from arkway.core.errors import BackendFailed, BadRequest
 from arkway.core.events import Delta, Event, Finished, Quoted, ToolDelta, UsageReport
 from arkway.wire import json
-from arkway.wire.openai_shape.incoming import CHOICES_MAX, FRAME_MAX_BYTES, StreamReader, reply_events
+from arkway.wire.openai_shape.incoming import CHOICES_MAX, FRAME_MAX_BYTES, Possible, StreamReader, reply_events
 from tests.unit.wire.tails import expected, names, raw, read, seen
 
 WHOLE = [name for name in names() if not expected(name)["failure"]]
@@ -229,3 +229,24 @@ def test_logprobs_are_read_only_when_asked_for() -> None:
     assert isinstance(plain, Delta)
     assert isinstance(scored, Delta)
     assert (len(plain.logprobs), len(scored.logprobs)) == (0, 1)
+
+
+COUNTED = b'{"choices":[{"index":0,"%s":{"content":"a"},"finish_reason":"stop"}],"usage":%s}'
+COUNTS = b'{"prompt_tokens":%d,"completion_tokens":%d,"completion_tokens_details":{"reasoning_tokens":%d}}'
+
+
+@pytest.mark.parametrize(
+    ("counts", "believed"),
+    [((10, 5, 0), True), ((11, 5, 0), False), ((10, 6, 0), False), ((10, 25, 20), True), ((10, 26, 21), False)],
+)
+def test_counts_that_cannot_be_are_as_good_as_none(counts: tuple[int, int, int], believed: bool) -> None:
+    possible = Possible(prompt_tokens=10, answer_tokens=5, thought_tokens=20)
+    prompt, completion, thought = counts
+    reports = [UsageReport(Usage(prompt, completion, reasoning_tokens=thought))] if believed else []
+    whole = reply_events(COUNTED % (b"message", COUNTS % counts), ChatRequest("m", ()), possible=possible)
+    assert [event for event in whole if isinstance(event, UsageReport)] == reports
+    events = StreamReader(possible=possible).feed(
+        b"data: " + COUNTED % (b"delta", COUNTS % counts) + b"\n\ndata: [DONE]\n\n"
+    )
+    assert [event for event in events if isinstance(event, UsageReport)] == reports
+    assert events[0] == Delta("a", 0, "", (), *((completion, prompt) if believed else (0, 0)))

@@ -206,6 +206,15 @@ def test_extras_override_nothing() -> None:
     assert chat_body(request, "served", "openai").body.count(b'"model"') == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["Model", "MAX_TOKENS", "Stream", "nPredict", "service_Tier", "\u017ftream", "_x", "x y", ""]
+)
+def test_servers_that_do_not_tell_case_apart_hear_nothing_twice(name: str) -> None:
+    request = asked(**{name: 1})
+    assert passed(request) == ()
+    assert body_of(request).keys() == body_of(asked()).keys()
+
+
 def test_extras_are_bounded() -> None:
     request = asked(**{f"x{number}": 1 for number in range(100)}, **{"y" * 65: 1})
     assert len(passed(request)) == 64

@@ -28,8 +28,8 @@ from arkway.core.errors import InvalidField
 from arkway.core.limit import Scope
 from arkway.core.model import Capability, EndpointChange, Tag
 from arkway.core.roles import HOST_ACCOUNT, ROLES
+from arkway.core.upstream import CONNECT_S, CONNECTIONS, FIRST_BYTE_S, IDLE_S, Policy
 from arkway.core.upstream import Group as GroupValue
-from arkway.core.upstream import Policy
 
 Kind = Literal["account", "project", "upstream", "group", "endpoint", "key", "access key", "limit", "alias", "price"]
 Facts = Mapping[str, Any]
@@ -142,10 +142,10 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     access_key_id: Shown = ""
     key_env: Variable = ""
     region: Shown = "cn-beijing"
-    connections_max: Count = 4096
-    connect_s: Seconds = 3.0
-    first_byte_s: Seconds = 120.0
-    idle_s: Seconds = 60.0
+    connections_max: Count = CONNECTIONS
+    connect_s: Seconds = CONNECT_S
+    first_byte_s: Seconds = FIRST_BYTE_S
+    idle_s: Seconds = IDLE_S
     ca_file: Shown = ""
 
     @property

@@ -12,6 +12,7 @@ from arkway.core.chat import ChatRequest
 from arkway.core.errors import (
     ArkwayError,
     BackendFailed,
+    BackendTimeout,
     CallerError,
     InternalError,
     Overloaded,
@@ -147,6 +148,16 @@ class Failover:
             member.succeeded(self._road.clock_s())
         else:
             member.abandoned(self._trying)
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
+
+    def expire(self) -> None:
+        """As `cancel`, when the caller has waited for too long: the member at it has failed."""
+        if self._over:
+            return
+        self._close()
+        self._leave(BackendTimeout("the model did not answer in time"))
         running, self._running = self._running, None
         if running is not None:
             running.cancel()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import cast
+
+from msgspec.structs import replace
 
 from arkway.backends.group import shadow
 from arkway.backends.group.budget import RetryBudget
@@ -52,6 +53,8 @@ class Group:
         self._budget = RetryBudget(policy.retry_share)
         self._choosing = Choosing(self.members, chance or Entropy())
         self._shadows = tuple(member for member in self.members if member.value.role == "shadow")
+        seen = (member.pushing for member in self.members if member.value.role != "shadow")
+        self._heeding = tuple(heeded for each in seen if (heeded := getattr(each, "heeded", None)) is not None)
         self._normal = tuple(member for member in self.members if member.value.role == "normal")
         self._probing = Probing(value.card, self.members, policy.probe_s, clock_s)
 
@@ -70,9 +73,12 @@ class Group:
         return running
 
     def heeded(self, deployment: Deployment, request: ChatRequest) -> ChatRequest:
-        """As `arkway.ports.Heeding.heeded`, by the first member: they are meant to be alike."""
-        heeded = getattr(self.members[0].pushing, "heeded", None) if self.members else None
-        return cast(ChatRequest, heeded(deployment, request)) if heeded is not None else request
+        """As `arkway.ports.Heeding.heeded`: without effect is what any member whose answers are seen ignores."""
+        ignored: dict[str, None] = {}
+        for heeded in self._heeding:
+            ignored.update(dict.fromkeys(heeded(deployment, request).ignored))
+        told = tuple(ignored)
+        return request if not self._heeding or told == request.ignored else replace(request, ignored=told)
 
     def chat(self, deployment: Deployment, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
         return pulled(self, deployment, request, call)

@@ -6,6 +6,7 @@ A model that does not chat is not asked.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 from arkway.backends.group.member import GroupMember
@@ -15,6 +16,8 @@ from arkway.core.errors import ArkwayError, BackendFailed, BackendTimeout, Calle
 from arkway.core.events import Event, Progress
 from arkway.core.model import Deployment, Endpoint, ModelCard
 from arkway.ports import Pushing
+
+log = logging.getLogger("arkway.group")
 
 TOKEN_MAX_S = 30.0
 """How long a member may take for a probe's one token."""
@@ -67,6 +70,9 @@ class Probing:
         except (CallerError, RateLimited, Overloaded):
             member.healthy = True  # it does not take this request, or has too much to do, but it answers
         except ArkwayError:
+            member.healthy = False
+        except Exception:
+            log.exception("internal error in a probe")
             member.healthy = False
         else:
             member.healthy = True

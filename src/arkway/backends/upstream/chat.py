@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from arkway.backends.upstream.exchange import Exchange
 from arkway.core.chat import ChatRequest
-from arkway.core.errors import ArkwayError, BackendFailed
+from arkway.core.errors import ArkwayError, BackendFailed, InternalError
 from arkway.core.events import Event
 from arkway.core.model import Deployment
 from arkway.ports import Sink
 from arkway.wire.openai_shape.faults import error_of
-from arkway.wire.openai_shape.incoming import StreamReader, reply_events
+from arkway.wire.openai_shape.incoming import Possible, StreamReader, reply_events
 
 ERROR_MAX_BYTES = 64 * 1024
 WHOLE_MAX_BYTES = 32 << 20
 TOKEN_MAX_BYTES = 4096
 AFTERMATH_MAX_BYTES = 64 * 1024
+TELLING = 4
+"""A model's name of fewer characters tells nobody anything, and is part of other words."""
+SPARE_TOKENS = 4096
+"""So many more than can be are still believed: templates and images have tokens that nobody here counts."""
+
+log = logging.getLogger("arkway.upstream")
 
 
 class Server(Protocol):
@@ -46,6 +53,14 @@ def most_bytes(deployment: Deployment, request: ChatRequest) -> int:
     return WHOLE_MAX_BYTES + TOKEN_MAX_BYTES * tokens * request.n
 
 
+def possible(deployment: Deployment, request: ChatRequest) -> Possible:
+    """The most that the call can have used."""
+    card = deployment.card
+    context = card.context_tokens + SPARE_TOKENS
+    answer = request.n * (request.max_tokens or card.max_output_tokens) + SPARE_TOKENS
+    return Possible(context, answer, request.n * context)
+
+
 class ChatCall:
     """Implements `arkway.backends.upstream.exchange.Answer` and `arkway.ports.Running`.
 
@@ -59,8 +74,10 @@ class ChatCall:
         "_headers",
         "_key",
         "_limit",
+        "_most",
         "_paused",
         "_pieces",
+        "_possible",
         "_reader",
         "_server",
         "_sink",
@@ -74,9 +91,18 @@ class ChatCall:
     )
 
     def __init__(
-        self, server: Server, model: str, request: ChatRequest, lines: bytes, body: bytes, limit_bytes: int, sink: Sink
+        self,
+        server: Server,
+        model: str,
+        deployment: Deployment,
+        request: ChatRequest,
+        lines: bytes,
+        body: bytes,
+        sink: Sink,
     ) -> None:
-        self._server, self._sink, self._limit = server, sink, limit_bytes
+        self._server, self._sink = server, sink
+        self._limit = self._most = most_bytes(deployment, request)
+        self._possible = possible(deployment, request)
         self.model, self.request, self.lines, self.body = model, request, lines, body
         self._exchange: Exchange | None = None
         self._call_off: Callable[[], None] | None = None
@@ -139,7 +165,7 @@ class ChatCall:
         if headers.get("content-encoding", "identity") != "identity" or kind.startswith("text/html"):
             self._fail(BackendFailed("the model's server sent an answer in a form that was not asked for"))
         elif kind.startswith("text/event-stream") or (self.request.stream and not kind.startswith("application/json")):
-            self._reader = StreamReader(self.request.n, self._server.hidden)
+            self._reader = StreamReader(self.request.n, self._hidden(), self._possible)
         else:
             self._limit = WHOLE_MAX_BYTES
 
@@ -175,6 +201,10 @@ class ChatCall:
             if self._status != 401 or not self._once_more():
                 self._fail(error)
             return
+        except Exception:
+            log.exception("internal error at the end of an upstream's answer")
+            self._fail(InternalError())
+            return
         if events:
             self._sink.events(events)
         if not self.over:
@@ -192,21 +222,27 @@ class ChatCall:
             return self._reader.end()
         body = b"".join(self._pieces)
         if self._status != 200:
-            raise error_of(self._status, self._headers, body, self._server.hidden)
-        return reply_events(body, self.request, self._server.hidden)
+            raise error_of(self._status, self._headers, body, self._hidden())
+        return reply_events(body, self.request, self._hidden(), self._possible)
+
+    def _hidden(self) -> tuple[str, ...]:
+        """What no message may show; the model's name there may be another one than the caller's."""
+        hidden, model = self._server.hidden, self.model
+        return hidden if len(model) < TELLING or model == self.request.asked else (*hidden, model)
 
     def _once_more(self) -> bool:
         """A temporary key that was refused may have been called back: another one is tried, once."""
         if self._again or not self._server.refused(self, self._key):
             return False
         self._again = True
-        self._pieces, self._size, self._exchange = [], 0, None
+        self._pieces, self._size, self._status, self._exchange = [], 0, 0, None
+        self._limit = self._most
         self.begin()
         return True
 
     def _too_long(self) -> None:
         if self._status != 200:  # an error that goes on and on: what there is will do
-            self._fail(error_of(self._status, self._headers, b"".join(self._pieces), self._server.hidden))
+            self._fail(error_of(self._status, self._headers, b"".join(self._pieces), self._hidden()))
         else:
             self._fail(BackendFailed("the model's server sent more than this call's answer can hold"))
 

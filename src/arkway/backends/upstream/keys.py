@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from arkway.backends.upstream.client import Client
+from arkway.backends.upstream.target import target_of
 from arkway.core.errors import ArkwayError, BackendUnavailable, Misconfigured
 from arkway.core.upstream import Credential, Upstream
 from arkway.signing.outgoing import KeyPair, signed_headers
@@ -75,7 +76,9 @@ class TemporaryKeys:
         self._pair = KeyPair(credential.access_key_id, credential.secret_access_key, upstream.region, "ark")
         if not self._pair.access_key_id or not self._pair.secret:
             raise Misconfigured(f"the upstream `{upstream.name}` needs an access key id and a secret access key")
-        self._url = control_origin(upstream.base_url) + PATH
+        gate = target_of(control_origin(upstream.base_url))
+        # The host that is signed has to be the one that is sent.
+        self._url = f"{'https' if gate.tls else 'http'}://{gate.authority}{PATH}"
         self._client = client
         self._project = project
         self._clock = clock
@@ -106,7 +109,14 @@ class TemporaryKeys:
     async def wait(self, resource: str) -> str:
         """As `get`, or when it has come. Raises BackendUnavailable, BackendTimeout, BackendFailed."""
         key = self.get(resource)
-        return key if key is not None else await asyncio.shield(self._flight(resource))
+        if key is not None:
+            return key
+        flight = self._flight(resource)
+        await asyncio.wait((flight,))
+        outcome = _outcome(flight)
+        if isinstance(outcome, ArkwayError):
+            raise outcome
+        return outcome
 
     def drop(self, resource: str, key: str) -> None:
         """The key was refused: it is not shown again."""

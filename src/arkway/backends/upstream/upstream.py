@@ -5,23 +5,23 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 
 from arkway import __version__
 from arkway.backends.pushed import pulled
-from arkway.backends.upstream.chat import WHOLE_MAX_BYTES, ChatCall, most_bytes
+from arkway.backends.upstream.chat import WHOLE_MAX_BYTES, ChatCall
 from arkway.backends.upstream.client import Client, Fetched
 from arkway.backends.upstream.exchange import Exchange
 from arkway.backends.upstream.keys import TemporaryKeys, control_origin
 from arkway.core.caller import Call
-from arkway.core.chat import ChatRequest, Message, without_ignored
+from arkway.core.chat import ChatRequest, ImagePart, Message, without_ignored
 from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
-from arkway.core.errors import Misconfigured, UnsupportedModel
+from arkway.core.errors import Misconfigured, UnsupportedInput, UnsupportedModel
 from arkway.core.events import Event
-from arkway.core.model import Deployment
+from arkway.core.model import Deployment, ModelCard
 from arkway.core.upstream import Credential, Upstream
 from arkway.ports import Running, Sink
 from arkway.wire.openai_shape import cold
@@ -39,6 +39,8 @@ from arkway.wire.openai_shape.outgoing import (
 _JSON = f"content-type: application/json\r\nuser-agent: arkway/{__version__}\r\n".encode()
 _VISIBLE = re.compile(r"[!-~]+")
 _HAS_NONE = (404, 405, 501)
+_is_image = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,", re.IGNORECASE).match
+_is_web = re.compile(r"https://", re.IGNORECASE).match
 _TEXTS_AT_ONCE = 8
 
 
@@ -66,7 +68,11 @@ class UpstreamServer:
             gate = self._another(control_origin(upstream.base_url))
             self._keys = TemporaryKeys(upstream, credential, gate, clock=clock)
         parts = urlsplit(upstream.base_url)
-        self.hidden = tuple(word for word in (parts.hostname or "", self._key, credential.secret_access_key) if word)
+        self.hidden = tuple(
+            word
+            for word in (parts.hostname or "", self._key, credential.access_key_id, credential.secret_access_key)
+            if word
+        )
 
     def model(self, name: str) -> UpstreamModel:
         """One of the upstream's models, by the upstream's own name for it."""
@@ -74,33 +80,36 @@ class UpstreamServer:
 
     async def models(self) -> tuple[str, ...]:
         """What the upstream lists. Raises PlatformError classes."""
-        got = await self._fetch(self.client, b"GET", b"/models", b"", await self._key_for(""))
+        got = await self._fetch(self.client, b"GET", b"/models", b"", self._key)
         return cold.models(self._body(got))
 
     async def check(self, model: str) -> None:
-        """Has the model write one token. Raises what a call of a caller would have met."""
+        """Has the model write one token. Raises what a call of a caller would have met; see `check_embedding`."""
         probe = ChatRequest(model, (Message("user", "hi"),), max_tokens=1)
         body = chat_body(probe, model, self.upstream.kind).body
-        got = await self._fetch(self.client, b"POST", b"/chat/completions", body, await self._key_for(model))
+        got = await self._asked(model, b"/chat/completions", body)
         reply_events(self._body(got), probe, self.hidden)
+
+    async def check_embedding(self, model: str) -> None:
+        """As `check`, for a model that embeds and does not chat."""
+        got = await self._asked(model, b"/embeddings", embed_body(EmbedRequest(model, ("hi",)), model).body)
+        cold.embed_reply(self._body(got), 1)
 
     async def embed(self, model: str, request: EmbedRequest, call: Call) -> EmbedReply:
         """Raises CallerError, Refused and PlatformError classes."""
-        body = embed_body(request, model).body
-        key = await self._key_for(model)
-        got = await self._fetch(self.client, b"POST", b"/embeddings", body, key, call)
+        got = await self._asked(model, b"/embeddings", embed_body(request, model).body, call)
         return cold.embed_reply(self._body(got), len(request.texts))
 
     async def tokenize(self, model: str, request: TokenizeRequest, call: Call) -> tuple[Tokenized, ...]:
         """As `embed`; UnsupportedModel where the upstream has no tokenization that says what a token covers."""
         if self.upstream.kind == "ark":
             body = tokenization_body(request, model)
-            got = await self._fetch(self.client, b"POST", b"/tokenization", body, await self._key_for(model), call)
+            got = await self._asked(model, b"/tokenization", body, call)
             return cold.ark_tokens(self._has(got, request), len(request.texts))
         found: list[Tokenized] = []
         for start in range(0, len(request.texts), _TEXTS_AT_ONCE):
             some = request.texts[start : start + _TEXTS_AT_ONCE]
-            found += await asyncio.gather(*(self._tokenized(model, text, request, call) for text in some))
+            found += await _together([self._tokenized(model, text, request, call) for text in some])
         return tuple(found)
 
     async def aclose(self) -> None:
@@ -110,9 +119,13 @@ class UpstreamServer:
             await client.aclose()
 
     def start(self, model: str, deployment: Deployment, request: ChatRequest, call: Call, sink: Sink) -> Running:
-        """As `arkway.ports.Pushing.start`."""
+        """As `arkway.ports.Pushing.start`. Raises UnsupportedInput for an image that the upstream were to fetch."""
+        if "images" in deployment.card.capabilities:
+            self._check_images(request)
+        if request.max_tokens is None:
+            request = _limited(request, deployment.card)
         body = chat_body(request, model, self.upstream.kind).body
-        chat = ChatCall(self, model, request, _lines(call), body, most_bytes(deployment, request), sink)
+        chat = ChatCall(self, model, deployment, request, _lines(call), body, sink)
         chat.begin()
         return chat
 
@@ -133,10 +146,22 @@ class UpstreamServer:
         self._keys.drop(chat.model, key)
         return True
 
-    async def _key_for(self, model: str) -> str:
+    def _check_images(self, request: ChatRequest) -> None:
+        """A server that fetches what callers name reaches what callers do not. The vendor's own is outside anyway."""
+        for place, url in _images(request):
+            if not _is_image(url) and not (self.upstream.kind == "ark" and _is_web(url)):
+                raise UnsupportedInput("send the image itself, as a data: URL of a PNG, JPEG, WebP or GIF", place)
+
+    async def _asked(self, model: str, path: bytes, body: bytes, call: Call | None = None) -> Fetched:
+        """What the server says; a temporary key that was refused may have been called back: another one is tried."""
         if self._keys is None:
-            return self._key
-        return await self._keys.wait(model) if model else ""
+            return await self._fetch(self.client, b"POST", path, body, self._key, call)
+        key = await self._keys.wait(model)
+        got = await self._fetch(self.client, b"POST", path, body, key, call)
+        if got.status == 401:
+            self._keys.drop(model, key)
+            got = await self._fetch(self.client, b"POST", path, body, await self._keys.wait(model), call)
+        return got
 
     async def _tokenized(self, model: str, text: str, request: TokenizeRequest, call: Call) -> Tokenized:
         got = await self._fetch(self._root(), b"POST", b"/tokenize", tokenize_body(text, model), self._key, call)
@@ -202,6 +227,37 @@ class UpstreamModel:
 
     async def tokenize(self, deployment: Deployment, request: TokenizeRequest, call: Call) -> tuple[Tokenized, ...]:
         return await self._server.tokenize(self.name, request, call)
+
+
+async def _together(asked: Sequence[Coroutine[None, None, Tokenized]]) -> list[Tokenized]:
+    """All of them, or the error of the one that failed first: the others are given up then."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in asked]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _images(request: ChatRequest) -> Iterator[tuple[str, str]]:
+    """Every image's place on the wire, and its URL."""
+    for i, message in enumerate(request.messages):
+        if isinstance(message.content, tuple):
+            for j, part in enumerate(message.content):
+                if isinstance(part, ImagePart):
+                    yield f"messages[{i}].content[{j}].image_url.url", part.url
+
+
+def _limited(request: ChatRequest, card: ModelCard) -> ChatRequest:
+    """With the card's default limit, where it is sure to fit beside the prompt.
+
+    A token is a character at least, nearly always. Where the two may not fit, servers would refuse the call; left to
+    themselves they stop where the context ends.
+    """
+    limit = card.default_output_tokens
+    if not limit or sum(len(message.text()) for message in request.messages) + limit > card.context_tokens:
+        return request
+    return msgspec.structs.replace(request, max_tokens=limit)
 
 
 def _static_key(upstream: Upstream, credential: Credential) -> str:

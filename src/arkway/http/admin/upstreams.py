@@ -24,7 +24,17 @@ from arkway.admin.upstreams import CONNECTIONS_MAX, SECONDS_MAX, SECONDS_MIN, Up
 from arkway.core.errors import InvalidField
 from arkway.core.model import Capability
 from arkway.core.roles import HOST_ACCOUNT
-from arkway.core.upstream import Credential, Group, Member, Policy, Upstream
+from arkway.core.upstream import (
+    CONNECT_S,
+    CONNECTIONS,
+    FIRST_BYTE_S,
+    IDLE_S,
+    Credential,
+    Group,
+    Member,
+    Policy,
+    Upstream,
+)
 from arkway.http.admin.commands import Commands
 from arkway.http.admin.errors import Conflict, NotFound
 from arkway.http.admin.operations import Operation, Request
@@ -59,10 +69,10 @@ class CreateUpstream(Taken, frozen=True, kw_only=True):
     access_key_id: Secret = ""
     secret_access_key: Secret = ""
     region: Region = "cn-beijing"
-    connections_max: Connections = 4096
-    connect_s: Seconds = 3.0
-    first_byte_s: Seconds = 120.0
-    idle_s: Seconds = 60.0
+    connections_max: Connections = CONNECTIONS
+    connect_s: Seconds = CONNECT_S
+    first_byte_s: Seconds = FIRST_BYTE_S
+    idle_s: Seconds = IDLE_S
     ca_file: CaFile = ""
 
 

@@ -40,6 +40,7 @@ _UNSAFE = re.compile(
     | [A-Za-z]:\\ | \\\\
     | @
     | \b(?:sk|ak|pk|hf|gsk)[-_]\w
+    | \bep-\w
     | (?i:bearer|authori[sz]ation|api[ _-]?key|secret|password|credential|traceback|\bhost\b|\bserver\b|\bupstream\b)
     | (?=[\w+=-]*\d)[\w+=-]{24,}             # a key, an id
     """,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from arkway.core.chat import ChatRequest
+from arkway.core.chat import ChatRequest, Usage
 from arkway.core.errors import ArkwayError, BackendFailed
 from arkway.core.events import Delta, Event, Finished, Quoted, UsageReport
 from arkway.wire.openai_shape.faults import fault_in, is_fault
@@ -45,10 +45,29 @@ BROKE_OFF = "the model's answer broke off before its end"
 UNREADABLE = "the model's server sent an answer that cannot be read"
 
 
+class Possible(msgspec.Struct, frozen=True):
+    """The most tokens that a call can have used. A report of more than that is not believed."""
+
+    prompt_tokens: int
+    answer_tokens: int
+    thought_tokens: int
+
+    def believed(self, counts: Usage | None) -> Usage | None:
+        """The counts, unless they cannot be. What was thought may be beside the answer's own limit."""
+        if counts is None or counts.prompt_tokens > self.prompt_tokens:
+            return None
+        thought, whole = counts.reasoning_tokens, counts.completion_tokens
+        return None if thought > self.thought_tokens or whole - thought > self.answer_tokens else counts
+
+
+ANYTHING = Possible(2**63, 2**63, 2**63)
+
+
 class StreamReader:
     """One stream. Takes its bytes in any pieces; no method waits.
 
-    ``choices`` is how many answers were asked for, ``hidden`` what no message may show (see `error_of`).
+    ``choices`` is how many answers were asked for, ``hidden`` what no message may show (see `error_of`). Counts that
+    are not ``possible`` are as good as none.
 
     ``done``: the stream has ended as it should, and what comes after does not count. ``failure``: it has broken, and
     why; nothing is read any more. An end of the stream that is not its proper one is found by `end`.
@@ -67,15 +86,17 @@ class StreamReader:
         "_opened",
         "_partial",
         "_pieces",
+        "_possible",
         "_size",
         "_usage",
         "done",
         "failure",
     )
 
-    def __init__(self, choices: int = 1, hidden: Sequence[str] = ()) -> None:
+    def __init__(self, choices: int = 1, hidden: Sequence[str] = (), possible: Possible = ANYTHING) -> None:
         self._choices = choices
         self._hidden = hidden
+        self._possible = possible
         self._before, self._after, self._index, self._learnt = _NEVER, b"", 0, 0
         self._event = b""
         self._pieces: list[bytes] = []
@@ -198,7 +219,7 @@ class StreamReader:
     def _chunk(self, chunk: Chunk, payload: bytes, events: list[Event]) -> None:
         if chunk.failed():
             raise fault_in(payload, self._hidden)
-        counts = usage(chunk.usage)
+        counts = self._possible.believed(usage(chunk.usage))
         prompt, completion = (counts.prompt_tokens, counts.completion_tokens) if counts else (0, 0)
         for choice in chunk.choices or ():
             if self._choice(choice, events, completion, prompt):
@@ -249,7 +270,9 @@ class StreamReader:
         self._index = chunk.choices[0].index if chunk.choices else 0
 
 
-def reply_events(body: bytes, request: ChatRequest, hidden: Sequence[str] = ()) -> list[Event]:
+def reply_events(
+    body: bytes, request: ChatRequest, hidden: Sequence[str] = (), possible: Possible = ANYTHING
+) -> list[Event]:
     """A whole answer as events. Raises BackendFailed for what cannot be read, and what an answer of failure says."""
     try:
         answer = _chunk(body)
@@ -259,7 +282,7 @@ def reply_events(body: bytes, request: ChatRequest, hidden: Sequence[str] = ()) 
         raise fault_in(body, hidden)
     if not answer.choices:
         raise BackendFailed(UNREADABLE)
-    counts = usage(answer.usage)
+    counts = possible.believed(usage(answer.usage))
     events: list[Event] = []
     for choice in answer.choices:
         _whole_choice(choice, events, logprobs=request.logprobs)

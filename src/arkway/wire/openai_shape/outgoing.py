@@ -1,11 +1,13 @@
 """Canonical requests to the bodies that upstream servers of the OpenAI-like shape take.
 
 Whatever cannot be said to an upstream is named in ``Outgoing.dropped``. Fields of the caller's that mean nothing here
-(`ChatRequest.extras`) go along, since the upstream may know them, but for those in `NEVER_PASSED`.
+(`ChatRequest.extras`) go along, since the upstream may know them, but for those in `NEVER_PASSED` and those whose names
+are not in lower case: some servers do not tell ``Model`` from ``model``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
@@ -18,7 +20,6 @@ from arkway.wire import json
 Kind = Literal["openai", "ark"]
 
 EXTRAS_MAX = 64
-EXTRA_NAME_MAX = 64
 SCHEMA_NAME = "answer"
 
 NEVER_PASSED = frozenset(
@@ -33,7 +34,11 @@ NEVER_PASSED = frozenset(
         "priority", "request_id", "rid", "cache_salt", "extra_key", "extra_body", "extra_headers",
         # Second names of limits that were checked under their first one.
         "best_of", "n_predict", "num_predict", "max_new_tokens", "prompt", "prompt_logprobs", "use_beam_search",
-        "beam_width", "timings_per_token", "return_progress", "echo", "n_probs", "suffix",
+        "beam_width", "timings_per_token", "return_progress", "echo", "n_probs", "suffix", "n_cmpl",
+        # What the operator pays for or answers for: other tiers, searches, records, kinds of answers.
+        "service_tier", "store", "background", "web_search_options", "prompt_cache_key", "modalities", "audio",
+        # Workers, and ways of decoding under other names than those that were checked.
+        "routed_dp_rank", "disagg_prefill_dp_rank", "guided_decoding_backend", "structured_outputs",
     }
 )  # fmt: skip
 """Extras of real servers that one caller must not say to a server that others use as well."""
@@ -105,6 +110,7 @@ class _EmbedBody(msgspec.Struct, omit_defaults=True):
     user: str = ""
 
 
+_is_passable = re.compile(r"[a-z][a-z0-9_.-]{0,63}").fullmatch
 _encode = msgspec.json.Encoder().encode
 _USAGE = _StreamOptions(True)
 _RUNNING_USAGE = _StreamOptions(True, True)
@@ -193,7 +199,7 @@ def _passed(request: ChatRequest, kind: Kind) -> list[str]:
     names = [
         name
         for name in request.extras
-        if len(name) <= EXTRA_NAME_MAX and name not in NEVER_PASSED and not (kind == "ark" and name in _NOT_ARKS)
+        if _is_passable(name) and name not in NEVER_PASSED and not (kind == "ark" and name in _NOT_ARKS)
     ]
     return names[:EXTRAS_MAX]
 

@@ -1,6 +1,7 @@
 """Runs the tests in two processes at once: most of them wait, for servers, deadlines and children, and not for the CPU.
 
-What the first process says is shown as it comes, what the second says at its end. Arguments go to both.
+What the first process says is shown as it comes, what the second says at its end. Arguments go to both; with files or
+folders among them, one process runs these alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ SECOND = ("tests/unit", "tests/docs", "tests/house", "tests/wire")
 
 
 def main() -> int:
-    """0 when both processes have passed."""
+    """0 when all has passed."""
+    if any((ROOT / argument.partition("::")[0]).exists() for argument in sys.argv[1:]):
+        return subprocess.run([*_pytest([]), *sys.argv[1:]], cwd=ROOT, check=False).returncode
     folders = sorted(f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if any(path.glob("**/test_*.py")))
     first = [folder for folder in folders if folder not in (*SECOND, "tests/sdk")]
     with tempfile.TemporaryFile() as told:
