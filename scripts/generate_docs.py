@@ -610,6 +610,7 @@ def _command(context: click.Context) -> str:
     command = context.command
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     parts = [f"## {context.command_path}", *_help(command.help or ""), f"```text\n{usage}\n```"]
+    command._help_option = None  # kept from whoever asked first, perhaps without the names that `arkway` gives it
     records = [record for parameter in command.get_params(context) if (record := parameter.get_help_record(context))]
     parts.append(markdown_table(("option", "meaning"), ((_code(names), text) for names, text in records)))
     return "\n\n".join(parts)

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NOTHING_COLLECTED = 5
 COMMON = ("-q", "-m", "not long", "-p", "no:cacheprovider", "--ignore=tests/sdk")
-SECOND = ("tests/unit", "tests/docs", "tests/house", "tests/wire")
+SECOND = ("tests/docs", "tests/house", "tests/wire", "tests/unit")
 
 
 def main() -> int:
