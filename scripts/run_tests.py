@@ -1,7 +1,8 @@
 """Runs the tests in two processes at once: most of them wait, for servers, deadlines and children, and not for the CPU.
 
-What the first process says is shown as it comes, what the second says at its end. Arguments go to both; with files or
-folders among them, one process runs these alone.
+What the first process says is shown as it comes, what the second says at its end. A few that fail beside all the others
+are run once more, alone: what fails then too is broken, what passes is named, for a test must not depend on how busy
+the machine is. Arguments go to both; with files or folders among them, one process runs these alone.
 """
 
 from __future__ import annotations
@@ -11,32 +12,65 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 ROOT = Path(__file__).resolve().parent.parent
-NOTHING_COLLECTED = 5
-COMMON = ("-q", "-m", "not long", "-p", "no:cacheprovider", "--ignore=tests/sdk")
+FAILURES, NOTHING_COLLECTED = 1, 5
+REPEATED_MAX = 5
+COMMON = ("-q", "-m", "not long", "--ignore=tests/sdk")
 SECOND = ("tests/docs", "tests/house", "tests/wire", "tests/unit")
 
 
 def main() -> int:
     """0 when all has passed."""
     if any((ROOT / argument.partition("::")[0]).exists() for argument in sys.argv[1:]):
-        return subprocess.run([*_pytest([]), *sys.argv[1:]], cwd=ROOT, check=False).returncode
+        return subprocess.run(_pytest("-p", "no:cacheprovider"), cwd=ROOT, check=False).returncode
     folders = sorted(f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if any(path.glob("**/test_*.py")))
     first = [folder for folder in folders if folder not in (*SECOND, "tests/sdk")]
+    with tempfile.TemporaryDirectory() as place:
+        caches = Path(place, "first"), Path(place, "second")
+        codes = _both(_remembering(caches[0], *first), _remembering(caches[1], *SECOND))
+        if codes <= {0, FAILURES, NOTHING_COLLECTED} and FAILURES in codes:
+            return _repeated(sorted({name for cache in caches for name in _failed(cache)}))
+    return 1 if codes - {0, NOTHING_COLLECTED} or codes == {NOTHING_COLLECTED} else 0
+
+
+def _both(first: list[str], second: list[str]) -> set[int]:
     with tempfile.TemporaryFile() as told:
-        beside = subprocess.Popen([*_pytest(SECOND), *sys.argv[1:]], cwd=ROOT, stdout=told, stderr=subprocess.STDOUT)
+        beside = subprocess.Popen(second, cwd=ROOT, stdout=told, stderr=subprocess.STDOUT)
         try:
-            code = subprocess.run([*_pytest(first), *sys.argv[1:]], cwd=ROOT, check=False).returncode
+            code = subprocess.run(first, cwd=ROOT, check=False).returncode
             codes = {code, beside.wait()}
         finally:
             beside.kill()
         told.seek(0)
         sys.stdout.write(told.read().decode("utf-8", "replace"))
-    return 1 if codes - {0, NOTHING_COLLECTED} or codes == {NOTHING_COLLECTED} else 0
+        sys.stdout.flush()
+    return codes
 
 
-def _pytest(folders: list[str] | tuple[str, ...]) -> list[str]:
-    return [sys.executable, "-m", "pytest", *COMMON, *folders]
+def _repeated(failed: list[str]) -> int:
+    if not 0 < len(failed) <= REPEATED_MAX:
+        return FAILURES
+    print(f"\nonce more, alone: {len(failed)} that failed beside the others", flush=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *failed]
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if code == 0:
+        print("passed alone, and have to be made independent of what runs beside them:", *failed, sep="\n  ")
+    return code
+
+
+def _failed(cache: Path) -> list[str]:
+    found = cache / "v" / "cache" / "lastfailed"
+    return list(msgspec.json.decode(found.read_bytes(), type=dict[str, bool])) if found.exists() else []
+
+
+def _remembering(cache: Path, *folders: str) -> list[str]:
+    return [*_pytest("-o", f"cache_dir={cache}"), *folders]
+
+
+def _pytest(*options: str) -> list[str]:
+    return [sys.executable, "-m", "pytest", *COMMON, *options, *sys.argv[1:]]
 
 
 if __name__ == "__main__":

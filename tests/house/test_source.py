@@ -17,7 +17,7 @@ FILE_LINES_MAX = 500
 VAGUE = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc", "base"}
 ASSERTS = r"\bassert\b|pytest\.(raises|warns|fail)|\bcompile\("
 # Those of tests/tools/waiting.py and polls.py, which fail when what they wait for does not happen.
-WAITS = r"\b(until|soon|ends|at_best|by_the_next_polls)\("
+WAITS = r"\b(until|soon|ends|by_the_next_polls)\("
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -118,6 +118,19 @@ class RawUpstream:
                 peer.writer.transport.abort()
 
 
+async def open_on_one_port(first: RawUpstream, second: RawUpstream) -> None:
+    """Have both listen on the same port of their two addresses, whatever else takes ports meanwhile."""
+    for _ in range(50):
+        first.port = 0
+        await first.open()
+        second.port = first.port
+        try:
+            return await second.open()
+        except OSError:
+            await first.close()
+    raise AssertionError("no port is free on both addresses")
+
+
 async def _is_flushed(writer: asyncio.StreamWriter) -> bool:
     if writer.transport.get_write_buffer_size():
         return False

@@ -43,15 +43,3 @@ def ends(work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     return done.result(PATIENCE_S)
-
-
-def at_best(limit_s: float, tries: int, attempt: Callable[[], object]) -> None:
-    """One try of several takes less than ``limit_s``: a machine that stands still now and then is none that is slow."""
-    took_s: list[float] = []
-    for _ in range(tries):
-        began_s = time.monotonic()
-        attempt()
-        took_s.append(time.monotonic() - began_s)
-        if took_s[-1] < limit_s:
-            return
-    raise AssertionError(f"none of {tries} tries was within {limit_s:g} seconds: {took_s}")

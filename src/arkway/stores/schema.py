@@ -27,7 +27,6 @@ from sqlalchemy import (
 REVISION = "0004"
 # A program of this revision or later can use the schema: migrations only add, so that the version before goes on.
 OLDEST_REVISION = "0003"
-DEFAULT_ACCOUNT = "default"
 DEFAULT_PROJECT = "default"
 
 # SQLite's integers have 64 bits; PostgreSQL's have 32, which end in 2038, or at what an upstream may report as tokens.

@@ -220,17 +220,25 @@ def running_server(
     parts.observers = tuple(observers)
     parts.backends = {**parts.backends, **(backends or {})}
     parts.startup, parts.shutdown = startup or parts.startup, shutdown or parts.shutdown
-    if config.surface.message_encryption:
-        parts.sealing = fresh(int(time.time()))
-    kept = MemoryEndpoints(cast(StaticDirectory, parts.directory))
-    parts.control = control or memory_control(kept, parts.find_model, config.control.api_key_max_s, parts.sealing)
-    parts.directory = directory or parts.directory
     parts.admin = admin
+    kept = _governed(parts, config, directory, control)
     app = asgi_app(config, parts)
     https = _https(tls) if tls else None
     with _served(TwoListeners(server_config(config, app), https)) as url:
         https_url = f"https://localhost:{https.listener.getsockname()[1]}" if https else ""
         yield RunningServer(url, backend, chosen, https_url, kept)
+
+
+def _governed(
+    parts: Parts, config: Settings, directory: Directory | None, control: Control | None
+) -> MemoryEndpoints[StaticDirectory]:
+    """Give the parts their control plane; the endpoints in memory that it changes unless it is another one."""
+    if config.surface.message_encryption:
+        parts.sealing = fresh(int(time.time()))
+    kept = MemoryEndpoints(cast(StaticDirectory, parts.directory))
+    parts.control = control or memory_control(kept, parts.find_model, config.control.api_key_max_s, parts.sealing)
+    parts.directory = directory or parts.directory
+    return kept
 
 
 def _configured(given: Mapping[str, Any], limits: Limits | None, port: int) -> Settings:

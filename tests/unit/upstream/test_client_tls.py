@@ -14,7 +14,17 @@ from arkway.backends.upstream.pool import Pool
 from arkway.backends.upstream.target import Target, target_of
 from arkway.core.errors import BackendFailed, BackendUnavailable
 from arkway.takeover.authority import Files, files, initialise
-from tests.tools.raw_upstream import HELLO, OK, Peer, RawUpstream, post, saying, saying_once, upstream_at
+from tests.tools.raw_upstream import (
+    HELLO,
+    OK,
+    Peer,
+    RawUpstream,
+    open_on_one_port,
+    post,
+    saying,
+    saying_once,
+    upstream_at,
+)
 from tests.tools.waiting import soon
 
 
@@ -121,18 +131,17 @@ async def test_an_address_that_does_not_go_on_does_not_hold_up_the_next(tls: ssl
     async def mute(peer: Peer) -> None:
         await peer.gone()
 
-    async with RawUpstream(mute, host="127.0.0.2") as first, RawUpstream(saying(HELLO)) as _:
-        second = RawUpstream(saying(HELLO), tls=tls)
-        second.port = first.port
-        await second.open()
-        target = Target("localhost", first.port, True, "localhost", "")
-        pool = Pool(upstream_at("https://localhost/v1", ca_file=str(place.ca)), target, 1, 1.0, 0.2, None)
-        dialer = Dialer(target, str(place.ca), lambda: Connection(pool))
-        connection = await dialer.reach(["127.0.0.2", "127.0.0.1"])
-        assert connection.is_usable()
-        await soon(lambda: first.ended == 1)
-        await pool.aclose()
-        await second.close()
+    first, second = RawUpstream(mute, host="127.0.0.2"), RawUpstream(saying(HELLO), tls=tls)
+    await open_on_one_port(first, second)
+    target = Target("localhost", first.port, True, "localhost", "")
+    pool = Pool(upstream_at("https://localhost/v1", ca_file=str(place.ca)), target, 1, 1.0, 0.2, None)
+    dialer = Dialer(target, str(place.ca), lambda: Connection(pool))
+    connection = await dialer.reach(["127.0.0.2", "127.0.0.1"])
+    assert connection.is_usable()
+    await soon(lambda: first.ended == 1)
+    await pool.aclose()
+    await first.close()
+    await second.close()
 
 
 async def test_the_first_failure_is_told_when_no_address_answers() -> None:
