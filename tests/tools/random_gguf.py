@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +69,15 @@ def write_random_gguf(
     seed: int = 7,
 ) -> Path:
     """Writes the model to ``path`` and returns it. ``width`` (a multiple of 32) and ``layers`` set how slow it is."""
-    tokens, types = _vocabulary(script)
+    tokens, types = vocabulary(script)
     writer = gguf.GGUFWriter(path, "llama")
     _write_shape(writer, context=context, width=width, layers=layers)
     _write_vocabulary(writer, tokens, types)
-    embedding, output = _ends(tokens, script, width, seed)
+    embedding, output = ends(tokens, script, width, seed)
     writer.add_tensor("token_embd.weight", embedding)
     writer.add_tensor("output.weight", output)
-    _write_layers(writer, width, layers, seed)
+    for name, tensor in layer_tensors(width, layers, seed):
+        writer.add_tensor(name, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -91,7 +92,8 @@ def byte_letters() -> list[str]:
     return [chr(octet) if octet in plain else chr(next(spare)) for octet in range(256)]
 
 
-def _vocabulary(script: Sequence[str | bytes]) -> tuple[list[str], list[int]]:
+def vocabulary(script: Sequence[str | bytes]) -> tuple[list[str], list[int]]:
+    """Every token, in the vocabulary's letters and the order of the ids, the control tokens last; and their types."""
     ordinary = [*byte_letters(), *(merge.replace(" ", "") for merge in MERGES)]
     normal = [*ordinary, *(piece for piece in _spelled(script) if piece not in ordinary)]
     types = [int(gguf.TokenType.NORMAL)] * len(normal) + [int(gguf.TokenType.CONTROL)] * len(SPECIALS)
@@ -137,7 +139,7 @@ def _write_vocabulary(writer: Any, tokens: list[str], types: list[int]) -> None:
     writer.add_chat_template(TEMPLATE)
 
 
-def _ends(tokens: list[str], script: Sequence[str | bytes], width: int, seed: int) -> tuple[Any, Any]:
+def ends(tokens: list[str], script: Sequence[str | bytes], width: int, seed: int) -> tuple[Any, Any]:
     """Embedding and output matrices: noise, with a constant first dimension that biases single tokens."""
     noise = np.random.default_rng(seed)
     embedding = noise.standard_normal((len(tokens), width)).astype(np.float32)
@@ -153,25 +155,26 @@ def _ends(tokens: list[str], script: Sequence[str | bytes], width: int, seed: in
     return embedding, output
 
 
-def _write_layers(writer: Any, width: int, layers: int, seed: int) -> None:
+def layer_tensors(width: int, layers: int, seed: int) -> Iterator[tuple[str, Any]]:
+    """Everything between the two ends, by the names of GGUF: noise, and norms of ones."""
     noise = np.random.default_rng(seed + 1)
 
     def matrix(rows: int, columns: int, scale: float = 1.0) -> Any:
         return (noise.standard_normal((rows, columns)) * scale / np.sqrt(columns)).astype(np.float32)
 
     ones = np.ones(width, dtype=np.float32)
-    writer.add_tensor("output_norm.weight", ones)
+    yield "output_norm.weight", ones
     for layer in range(layers):
         block = f"blk.{layer}"
-        writer.add_tensor(f"{block}.attn_norm.weight", ones)
-        writer.add_tensor(f"{block}.attn_q.weight", matrix(width, width))
-        writer.add_tensor(f"{block}.attn_k.weight", matrix(width // 2, width))
-        writer.add_tensor(f"{block}.attn_v.weight", matrix(width // 2, width))
-        writer.add_tensor(f"{block}.attn_output.weight", matrix(width, width, 0.3 / layers))
-        writer.add_tensor(f"{block}.ffn_norm.weight", ones)
-        writer.add_tensor(f"{block}.ffn_gate.weight", matrix(width * 2, width))
-        writer.add_tensor(f"{block}.ffn_up.weight", matrix(width * 2, width))
-        writer.add_tensor(f"{block}.ffn_down.weight", matrix(width, width * 2, 0.3 / layers))
+        yield f"{block}.attn_norm.weight", ones
+        yield f"{block}.attn_q.weight", matrix(width, width)
+        yield f"{block}.attn_k.weight", matrix(width // 2, width)
+        yield f"{block}.attn_v.weight", matrix(width // 2, width)
+        yield f"{block}.attn_output.weight", matrix(width, width, 0.3 / layers)
+        yield f"{block}.ffn_norm.weight", ones
+        yield f"{block}.ffn_gate.weight", matrix(width * 2, width)
+        yield f"{block}.ffn_up.weight", matrix(width * 2, width)
+        yield f"{block}.ffn_down.weight", matrix(width, width * 2, 0.3 / layers)
 
 
 if __name__ == "__main__":

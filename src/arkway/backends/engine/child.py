@@ -21,7 +21,10 @@ READY_LINE = b"loaded\n"
 
 
 class ChildConfig(msgspec.Struct, frozen=True):
-    """What one child needs to know. ``context_tokens`` is the room of one slot, prompt and answer together."""
+    """What one child needs to know. ``context_tokens`` is the room of one slot, prompt and answer together.
+
+    ``projector_path``: weights that read images, "" = none.
+    """
 
     model_path: str
     socket_path: str
@@ -31,6 +34,7 @@ class ChildConfig(msgspec.Struct, frozen=True):
     threads: int
     batch_threads: int
     batch_tokens: int = 128
+    projector_path: str = ""
 
 
 def main() -> None:
@@ -78,6 +82,8 @@ def _serve(config: ChildConfig) -> object:
 
     params = xllamacpp.CommonParams()
     params.model.path = config.model_path
+    params.mmproj.path = config.projector_path
+    params.mmproj_use_gpu = False
     params.n_parallel = config.slots
     params.n_ctx = config.slots * config.context_tokens
     params.kv_unified = False

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from arkway.core.errors import BackendFailed, InvalidField
+from arkway.core.errors import BackendFailed, BadRequest, ContextTooLong, InvalidField, UnsupportedInput
 
 FRAME_MAX_BYTES = 4 * 1024 * 1024
 CALL_LIMIT_S = 60.0
@@ -94,10 +94,12 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class Traits(msgspec.Struct, frozen=True):
-    """What the engine says of its model's chat template and of the token that ends a text."""
+    """What the engine says of its model's chat template, of the token that ends a text, and of the word that stands
+    for an image in a prompt: made anew, out of chance, by each process, so that no caller can know it."""
 
     chat_template_caps: dict[str, bool] = {}
     eos_token: str = ""
+    media_marker: str = ""
 
     def supports(self, feature: str) -> bool:
         return self.chat_template_caps.get(f"supports_{feature}", False)
@@ -105,6 +107,15 @@ class Traits(msgspec.Struct, frozen=True):
 
 class _Rendered(msgspec.Struct, frozen=True):
     prompt: str
+
+
+class _Excess(msgspec.Struct, frozen=True):
+    n_prompt_tokens: int = 0
+    n_ctx: int = 0
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    error: _Excess = _Excess()
 
 
 class _Ids(msgspec.Struct, frozen=True):
@@ -339,9 +350,23 @@ def _decoded(data: bytes) -> Frame:
     return frame
 
 
-def _refusal(status: int, payload: bytes) -> BackendFailed | InvalidField:
+def _refusal(status: int, payload: bytes) -> BackendFailed | BadRequest:
     reason = _reason(payload)
-    return InvalidField(f"the engine refuses the request: {reason}") if status == 400 else BackendFailed(reason)
+    if status != 400:
+        return BackendFailed(reason)
+    if "load image" in reason:
+        return UnsupportedInput("an image is broken, or of a form that the engine does not read", "messages")
+    found = _excess(payload)
+    if found.n_prompt_tokens:
+        return ContextTooLong(found.n_prompt_tokens, 1, found.n_ctx)
+    return InvalidField(f"the engine refuses the request: {reason}")
+
+
+def _excess(payload: bytes) -> _Excess:
+    try:
+        return msgspec.json.decode(payload, type=_Refused).error
+    except msgspec.MsgspecError:
+        return _Excess()
 
 
 def _reason(payload: bytes) -> str:

@@ -29,6 +29,15 @@ def footprint_bytes(path: Path, context_tokens: int, slots: int) -> int:
     return weights + shape.kv_bytes_per_token * context_tokens * slots + OVERHEAD_BYTES
 
 
+def projector_bytes(path: Path) -> int:
+    """The weights that read images, and as much again to work in. Raises BackendUnavailable."""
+    try:
+        return 2 * path.stat().st_size
+    except OSError as error:
+        reason = error.strerror or "no reason given"
+        raise BackendUnavailable(f"the image projector {path.name} cannot be read ({reason}); pull it again") from None
+
+
 def memory_cap_bytes(configured: int, cgroup_root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> int:
     """The configured cap, or three quarters of what this process may use."""
     return configured or usable_memory_bytes(cgroup_root, membership) * 3 // 4

@@ -13,7 +13,7 @@ import msgspec
 from arkway.backends.engine.chat import Engine
 from arkway.backends.engine.child import ChildConfig
 from arkway.backends.engine.cpus import usable_cpus
-from arkway.backends.engine.footprint import footprint_bytes, memory_cap_bytes
+from arkway.backends.engine.footprint import footprint_bytes, memory_cap_bytes, projector_bytes
 from arkway.backends.engine.settings import MIB, EngineModel, EngineSettings
 from arkway.core.caller import Call
 from arkway.core.chat import ChatRequest
@@ -25,6 +25,8 @@ from arkway.core.model import Deployment
 
 CONTEXT_STEP = 256
 SMALL_MACHINE_CPUS = 4
+IMAGE_BATCH_TOKENS = 512
+"""Some models read an image as a whole: all of its tokens have to be in one batch."""
 
 
 class EngineStatus(msgspec.Struct, frozen=True):
@@ -86,11 +88,13 @@ class EnginePool:
         await asyncio.gather(*(engine.supervisor.stop() for engine in self._engines.values()))
 
     def add(self, name: str, model: EngineModel) -> None:
-        """Takes in a model that was installed meanwhile; a name that is already here keeps its engine.
+        """Takes in a model that was installed meanwhile; a name that is already here keeps an engine that runs.
 
         The mapping is replaced, not changed: others may be walking through it.
         """
-        if name not in self._engines:
+        engine = self._engines.get(name)
+        if engine is None or (engine.model.projector != model.projector and _is_out(engine)):
+            self._footprints.pop(name, None)
             self._engines = {**self._engines, name: self._engine(model)}
 
     def adjust(self, *, queue_limit: int, queue_wait_s: float, idle_stop_s: float) -> None:
@@ -168,6 +172,8 @@ class EnginePool:
         path, card = engine.model.path, engine.model.card
         if card.served_name not in self._footprints:
             needed = await asyncio.to_thread(footprint_bytes, path, card.context_tokens, self._settings.slots)
+            if engine.model.projector is not None:
+                needed += await asyncio.to_thread(projector_bytes, engine.model.projector)
             self._footprints[card.served_name] = needed
         return self._footprints[card.served_name]
 
@@ -206,7 +212,8 @@ def child_config(model: EngineModel, settings: EngineSettings, engines: int = 1)
         slots=settings.slots,
         threads=threads,
         batch_threads=batch_threads,
-        batch_tokens=settings.batch_tokens,
+        batch_tokens=max(settings.batch_tokens, IMAGE_BATCH_TOKENS) if model.projector else settings.batch_tokens,
+        projector_path=str(model.projector or ""),
     )
 
 
@@ -220,6 +227,11 @@ def thread_counts(cpus: int, engines: int, configured: int = 0) -> tuple[int, in
         return configured, configured
     share = max(1, cpus // engines)
     return max(1, share - 1 if cpus <= SMALL_MACHINE_CPUS else share), share
+
+
+def _is_out(engine: Engine) -> bool:
+    """Nothing of it is in memory, and nobody is about to put it there."""
+    return not (engine.users or engine.supervisor.loaded or engine.supervisor.stopping)
 
 
 def _status(name: str, engine: Engine) -> EngineStatus:

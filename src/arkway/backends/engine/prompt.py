@@ -17,13 +17,14 @@ import msgspec
 
 from arkway.backends.engine.client import EngineClient
 from arkway.backends.engine.schema import depth
-from arkway.core.chat import Message
-from arkway.core.errors import BackendFailed
+from arkway.core.chat import Message, Part, TextPart
+from arkway.core.errors import BackendFailed, InvalidField
 
 Value = TypeVar("Value")
 
 ARGUMENTS_DEPTH_MAX = 64
 """Deeper arguments are shown as the text they are: values are walked by recursion."""
+NO_WIDTH = "\u200b"
 CACHED_PIECES = 512
 CACHED_PIECE_MAX_CHARS = 16_384
 
@@ -89,6 +90,32 @@ class PromptReader:
         masked = [_masked_message(message, masks, hostile) for message in messages]
         rendered = await self._client.render(masked, masks.hide_json(tools, hostile))
         return await self._joined(await self._runs(masks.cut(rendered)))
+
+    async def text(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> str:
+        """The same prompt as text, in which control tokens are to be recognised: the way of prompts with images.
+
+        What the caller wrote is made harmless; where that cannot be done, InvalidField.
+        """
+        masks = Masks()
+        hostile = await self._hostile(_strings([tools, [message.get("tool_calls") for message in messages]]))
+        masked = [_masked_message(message, masks, hostile) for message in messages]
+        pairs = masks.cut(await self._client.render(masked, masks.hide_json(tools, hostile)))
+        harmless = await self._harmless([text for _, text in pairs])
+        prompt = "".join(template + text for (template, _), text in zip(pairs, harmless, strict=True))
+        own = [part for template, _ in pairs for part in await self._cut(template) if isinstance(part, int)]
+        if [token for token, _ in await self._control_tokens(prompt)] != own:
+            raise InvalidField("texts that spell control tokens of the model cannot be sent beside images", "messages")
+        return prompt
+
+    async def _harmless(self, texts: list[str]) -> list[str]:
+        """The texts with every control token in them cut in two by a blank of no width."""
+        hostile = await self._differing(texts)
+        return [await self._without_control_tokens(text) if text in hostile else text for text in texts]
+
+    async def _without_control_tokens(self, text: str) -> str:
+        for word in {word for _, word in await self._control_tokens(text)}:
+            text = text.replace(word, f"{word[0]}{NO_WIDTH}{word[1:]}")
+        return text
 
     async def turn_end(self) -> int:
         """The control token with which the template ends an assistant's turn; else the one that ends every text.
@@ -185,9 +212,13 @@ class PromptReader:
         return {text for text, left, right in zip(strings, with_control, without, strict=True) if left != right}
 
 
-def wire_message(message: Message) -> dict[str, Any]:
-    """A message in the shape of the OpenAI wire, which the engine's templates read; tool arguments as they came."""
-    wire: dict[str, Any] = {"role": "tool" if message.role == "function" else message.role, "content": message.text()}
+def wire_message(message: Message, marker: str = "") -> dict[str, Any]:
+    """A message in the shape of the OpenAI wire, which the engine's templates read; tool arguments as they came.
+
+    ``marker`` stands in the text where an image is.
+    """
+    content = _marked(message.content, marker) if isinstance(message.content, tuple) else message.text()
+    wire: dict[str, Any] = {"role": "tool" if message.role == "function" else message.role, "content": content}
     if message.name is not None:
         wire["name"] = message.name
     if message.tool_call_id is not None:
@@ -210,6 +241,10 @@ def arguments(text: str) -> dict[str, Any]:
     if depth(value, ARGUMENTS_DEPTH_MAX) > ARGUMENTS_DEPTH_MAX:
         value = text
     return value if isinstance(value, dict) else {"input": value}
+
+
+def _marked(parts: tuple[Part, ...], marker: str) -> str:
+    return "".join(part.text if isinstance(part, TextPart) else marker for part in parts)
 
 
 def _masked_message(message: dict[str, Any], masks: Masks, hostile: frozenset[str]) -> dict[str, Any]:

@@ -12,10 +12,14 @@ MIB = 1024 * 1024
 
 
 class EngineModel(msgspec.Struct, frozen=True):
-    """Weights on disk and what is known of them. The key in the pool's mapping is ``card.served_name``."""
+    """Weights on disk and what is known of them. The key in the pool's mapping is ``card.served_name``.
+
+    ``projector`` are the weights that turn images into what the model reads; None for a model that reads text alone.
+    """
 
     path: Path
     card: ModelCard
+    projector: Path | None = None
 
 
 class EngineSettings(msgspec.Struct, frozen=True):
