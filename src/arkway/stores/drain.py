@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -13,12 +14,15 @@ from typing import Any, Protocol
 
 from arkway.core.errors import StoreUnavailable
 from arkway.ports import Attempt, Settlement
-from arkway.stores.framing import Opened, Settled, unframed
+from arkway.stores.framing import Opened, Settled, is_spent, unframed, used
 from arkway.stores.journal import InUse, Journal
 from arkway.stores.segment import segment_numbers, segment_path
 from arkway.stores.tables import Row
 
 CHUNK_BYTES = 256 << 10
+INTERVAL_S = 0.2
+# Lines taken between two moments in which the other threads may go on.
+LINES_AT_ONCE = 64
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 5.0
 DELETE_EVERY_S = 1.0
@@ -40,7 +44,9 @@ class Checkpointed(Protocol):
 
 
 class Drain:
-    """A thread that follows the journal and writes each settled attempt as one row.
+    """A thread that follows the journal and writes each settled attempt as one row, within ``interval_s`` or so.
+
+    It looks by itself: nobody on the road of a call wakes it, and what came in an interval is one transaction.
 
     Segments are deleted oldest first, when every attempt they opened is in the database and the database is on the
     disk. While the database refuses, the thread waits and tries again; the journal keeps everything.
@@ -53,7 +59,7 @@ class Drain:
         store: Checkpointed,
         *,
         batch_rows: int = 500,
-        interval_s: float = 0.1,
+        interval_s: float = INTERVAL_S,
     ) -> None:
         self._journal, self._rows, self._store = journal, rows, store
         self._batch_rows, self._interval_s = batch_rows, interval_s
@@ -152,29 +158,36 @@ class Drain:
         return more
 
     def _read(self) -> bool:
-        last, _ = self._journal.position
-        data = _chunk(self._journal, self._segment, self._offset)
+        """One chunk; True when there is more than that, False when the journal's present end is reached."""
+        last, size = self._journal.position
+        limit = size if self._segment == last else sys.maxsize
+        data = _chunk(self._journal, self._segment, self._offset, limit)
         end = data.rfind(b"\n") + 1
-        for line in data[:end].split(b"\n")[:-1]:
-            self._take(line)
+        self._take_all(data[:end].split(b"\n")[:-1])
         self._offset += end
-        if end == 0 and self._segment < last:
+        if self._segment == last:
+            return end > 0 and self._offset < limit
+        if end == 0:
             self._segment, self._offset = self._next_segment(), 0
-            return True
-        return end > 0
+        return True
+
+    def _take_all(self, lines: list[bytes]) -> None:
+        for place, line in enumerate(lines, 1):
+            if not is_spent(line):
+                self._take(line)
+            if place % LINES_AT_ONCE == 0:
+                time.sleep(0)  # an event loop that has become ready need not wait for the interpreter's turn
 
     def _next_segment(self) -> int:
         """Numbers may have gaps: an operator may have moved a damaged file away."""
         return next(number for number in segment_numbers(self._journal.directory) if number > self._segment)
 
     def _take(self, line: bytes) -> None:
-        match unframed(line):
-            case Opened(attempt):
-                self._open[attempt.id] = (attempt, self._segment)
-            case Settled(attempt_id, settlement):
-                if attempt_id in self._open:
-                    attempt, _ = self._open.pop(attempt_id)
-                    self._batch.append(usage_row(attempt, settlement))
+        record = unframed(line)
+        if type(record) is Opened:
+            self._open[record.attempt.id] = (record.attempt, self._segment)
+        elif type(record) is Settled and (found := self._open.pop(record.attempt_id, None)) is not None:
+            self._batch.append(usage_row(found[0], record.settlement))
 
     def _answer(self) -> None:
         with self._lock:
@@ -237,13 +250,17 @@ def usage_row(attempt: Attempt, settlement: Settlement) -> dict[str, Any]:
     }
 
 
-def _chunk(journal: Journal, number: int, offset: int) -> bytes:
-    """The next octets of a segment, at least one line of them if there is one."""
+def _chunk(journal: Journal, number: int, offset: int, limit: int) -> bytes:
+    """The next octets of a segment, at least one line of them if there is one before ``limit``.
+
+    Up to ``limit`` the segment that is being written has whole lines only; an older one may end in unused room.
+    """
     size = CHUNK_BYTES
     with segment_path(journal.directory, number).open("rb", buffering=0) as file:
         while True:
             file.seek(offset)
-            data = file.read(size)
+            wanted = min(size, limit - offset)
+            data = used(file.read(wanted))
             if b"\n" in data or len(data) < size:
                 return data
             size *= 2

@@ -1,7 +1,8 @@
 """How one record becomes one line of the journal, and back. Pure.
 
 A line is eight hex digits of CRC-32 (zlib's, over the JSON octets), a space, compact JSON and ``\\n``. JSON text never
-holds a raw line feed, so a line that lacks one was cut off while it was written.
+holds a raw line feed, so a line that lacks one was cut off while it was written. It never holds a zero octet either:
+zeros at the end of a file are room that was allocated and not used, zeros before that never reached the disk.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import msgspec
 from arkway.ports import Attempt, Settlement
 
 HEAD_BYTES = 9
+# What a disk writes whole or not at all.
+SECTOR_BYTES = 512
 
 
 class Opened(msgspec.Struct, frozen=True, tag_field="t", tag="open"):
@@ -46,6 +49,8 @@ Record = Opened | Spent | Settled | Probe
 _encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 _LINE_START = re.compile(rb"[0-9a-f]{8} \{")
+_SPENT = b'{"t":"spent",'
+_ZEROS = re.compile(rb"\0+")
 
 
 class BadLine(ValueError):
@@ -69,6 +74,11 @@ def unframed(line: bytes) -> Record:
         raise BadLine(f"the checksum is right, but this version does not know the record ({error})") from error
 
 
+def is_spent(line: bytes) -> bool:
+    """Whether it is a checkpoint, by its looks: for those who need none and would only decode it to find out."""
+    return line.startswith(_SPENT, HEAD_BYTES)
+
+
 def is_torn(tail: bytes) -> bool:
     """Can these last octets of a file come from one write that was cut off?
 
@@ -78,6 +88,37 @@ def is_torn(tail: bytes) -> bool:
     if b"\n" in tail[:-1]:
         return False
     return not any(_is_line(tail[found.start() :].rstrip(b"\n")) for found in _LINE_START.finditer(tail, 1))
+
+
+def used(data: bytes) -> bytes:
+    """A file's octets without the unused room at its end."""
+    return data.rstrip(b"\0")
+
+
+def without_gaps(data: bytes) -> bytes:
+    """The lines of a newest file (`used`) that a power cut left whole, and whatever is wrong with it besides.
+
+    Of what no sync has confirmed, some sectors may have reached the disk before others: those are zeros up to the next
+    sector's start, within one line or across several. A zero that is none of these is damage, and stays.
+    """
+    if b"\0" not in data:
+        return data
+    kept, start = [], 0
+    while start < len(data):
+        end = data.find(b"\n", start) + 1 or len(data)
+        kept.append(_beside_gap(data, start, end))
+        start = end
+    return b"".join(kept)
+
+
+def _beside_gap(data: bytes, start: int, end: int) -> bytes:
+    """Of what a line feed ends: all of it, or where a gap is, the whole line after that, if there is one."""
+    line = data[start:end]
+    gaps = [found.end() for found in _ZEROS.finditer(line) if (start + found.end()) % SECTOR_BYTES == 0]
+    if not gaps or _is_line(line[:-1]):
+        return line
+    rest = line[gaps[-1] :]
+    return rest if rest.endswith(b"\n") and _is_line(rest[:-1]) else b""
 
 
 def _is_line(line: bytes) -> bool:

@@ -14,7 +14,7 @@ from arkway.core.errors import Misconfigured
 from arkway.ports import Attempt
 from arkway.stores.buckets import DAY_MS, LENGTHS_MS, PERIODS, RAW, SOURCES, behind, end_of, start_of
 from arkway.stores.drain import usage_row
-from arkway.stores.framing import BadLine, Opened, Settled, Spent, is_torn, unframed
+from arkway.stores.framing import BadLine, Opened, Settled, Spent, is_torn, unframed, used
 from arkway.stores.recorded import Transactions
 from arkway.stores.rollups import COUNTS, GROUPED, PRUNED, count_columns, marks_of, rows_of, within
 from arkway.stores.segment import segment_numbers, segment_path
@@ -79,13 +79,13 @@ class JournalReading:
 
 
 def _lines(directory: Path) -> Iterator[bytes]:
-    """Whole lines only. A file that the drain deletes meanwhile is in the database."""
+    """Whole lines, up to where a server may be writing. A file that the drain deletes meanwhile is in the database."""
     numbers = segment_numbers(directory) if directory.exists() else []
     for number in numbers:
         path = segment_path(directory, number)
         data = b""
         with contextlib.suppress(FileNotFoundError):
-            data = path.read_bytes()
+            data = used(path.read_bytes())
         start = 0
         while start < len(data):
             end = data.find(b"\n", start)
@@ -93,7 +93,8 @@ def _lines(directory: Path) -> Iterator[bytes]:
             try:
                 unframed(line)
             except BadLine as error:
-                if number == numbers[-1] and is_torn(data[start:]):
+                # Zeros in the newest file: the server was writing there while it was read, or died in a power cut.
+                if number == numbers[-1] and (b"\0" in line or is_torn(data[start:])):
                     return
                 raise Misconfigured(f"the journal file {path} is damaged at byte {start}: {error}") from error
             yield line

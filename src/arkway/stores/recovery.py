@@ -9,9 +9,9 @@ from pathlib import Path
 
 from arkway.core.chat import Usage
 from arkway.core.errors import Misconfigured
-from arkway.files import sync_directory
+from arkway.files import replace, sync_directory
 from arkway.ports import Attempt, Settlement
-from arkway.stores.framing import BadLine, Opened, Record, Settled, Spent, is_torn, unframed
+from arkway.stores.framing import BadLine, Opened, Record, Settled, Spent, is_torn, unframed, used, without_gaps
 from arkway.stores.segment import segment_numbers, segment_path
 
 log = logging.getLogger("arkway.journal")
@@ -20,8 +20,8 @@ log = logging.getLogger("arkway.journal")
 def interrupted(directory: Path, now_ms: int) -> list[Settled]:
     """The missing ends of attempts that a dead process left open, each at its last checkpoint.
 
-    Cuts off a torn tail of the last segment (a copy stays beside it, ending in ``.torn``). Raises Misconfigured on
-    damage anywhere else.
+    Cuts a torn tail off the last segment, and out of it what never reached the disk before a power cut (a copy stays
+    beside it, ending in ``.torn``). Raises Misconfigured on damage anywhere else.
     """
     spent: dict[str, Spent] = {}
     opened: dict[str, Attempt] = {}
@@ -52,15 +52,21 @@ def _records(directory: Path) -> Iterator[Record]:
     numbers = segment_numbers(directory)
     for number in numbers:
         path = segment_path(directory, number)
-        records, good_bytes = read_segment(path, is_last=number == numbers[-1])
+        is_last = number == numbers[-1]
+        if is_last:
+            _close_gaps(path)
+        records, good_bytes = read_segment(path, is_last=is_last)
         if good_bytes < path.stat().st_size:
             _cut(path, good_bytes)
         yield from records
 
 
 def read_segment(path: Path, *, is_last: bool) -> tuple[list[Record], int]:
-    """Every record of the file, and the octets they take. Raises Misconfigured on anything but a torn tail."""
-    data = path.read_bytes()
+    """Every record of the file, and the octets they take. Raises Misconfigured on anything but a torn tail.
+
+    Room at the end that was not used is no part of the file's content.
+    """
+    data = used(path.read_bytes())
     records: list[Record] = []
     start = 0
     while start < len(data):
@@ -84,11 +90,33 @@ def _damage(path: Path, offset: int, line: int, reason: str) -> str:
     )
 
 
+def _close_gaps(path: Path) -> None:
+    data = used(path.read_bytes())
+    kept = without_gaps(data)
+    if kept == data or not _is_whole_but_for_its_end(kept):
+        return
+    _keep_beside(path, data)
+    replace(path, kept)
+    log.error("lines of %d bytes had not reached the disk before the machine stopped: %s", len(data) - len(kept), path)
+
+
+def _is_whole_but_for_its_end(data: bytes) -> bool:
+    start = 0
+    for line in data.split(b"\n")[:-1]:
+        try:
+            unframed(line)
+        except BadLine:
+            break
+        start += len(line) + 1
+    return start == len(data) or is_torn(data[start:])
+
+
 def _cut(path: Path, good_bytes: int) -> None:
     """Shorten the file durably, so that the next segment can never be newer on disk than this cut."""
-    data = path.read_bytes()
-    with open(path.with_name(path.name + ".torn"), "wb", opener=_private) as copy:
-        copy.write(data[good_bytes:])
+    torn = used(path.read_bytes()[good_bytes:])
+    if torn:
+        _keep_beside(path, torn)
+        log.warning("cut a half-written line of %d bytes off %s", len(torn), path)
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         os.ftruncate(fd, good_bytes)
@@ -96,7 +124,11 @@ def _cut(path: Path, good_bytes: int) -> None:
     finally:
         os.close(fd)
     sync_directory(path.parent)
-    log.warning("cut a half-written line of %d bytes off %s", len(data) - good_bytes, path)
+
+
+def _keep_beside(path: Path, octets: bytes) -> None:
+    with open(path.with_name(path.name + ".torn"), "ab", opener=_private) as copy:
+        copy.write(octets)
 
 
 def _private(path: str, flags: int) -> int:

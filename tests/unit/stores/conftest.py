@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from arkway.core.chat import Usage
 from arkway.ports import Attempt, Settlement
+from arkway.stores.journal import Journal
+from arkway.stores.segment import segment_path
 
 MakeAttempt = Callable[..., Attempt]
 MakeSettlement = Callable[..., Settlement]
@@ -37,3 +40,15 @@ def make_settlement() -> MakeSettlement:
         return Settlement("done", Usage(prompt, completion), 1_750_000_000_500, 20, 500, error)
 
     return make
+
+
+@pytest.fixture
+def written(tmp_path: Path, make_attempt: MakeAttempt, make_settlement: MakeSettlement) -> Path:
+    """The one segment of a journal that was left with one attempt settled and one open."""
+    journal = Journal(tmp_path / "left" / "journal")
+    journal.reserve(make_attempt(1))
+    journal.settle(make_attempt(1).id, make_settlement())
+    journal.reserve(make_attempt(2))
+    journal.checkpoint(make_attempt(2).id, 3, 16)
+    journal.close()
+    return segment_path(tmp_path / "left" / "journal", 1)

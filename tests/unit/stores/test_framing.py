@@ -8,7 +8,20 @@ from hypothesis import strategies as st
 
 from arkway.core.chat import Provenance, Usage
 from arkway.ports import Attempt, Outcome, Settlement
-from arkway.stores.framing import BadLine, Opened, Record, Settled, Spent, frame, is_torn, unframed
+from arkway.stores.framing import (
+    SECTOR_BYTES,
+    BadLine,
+    Opened,
+    Record,
+    Settled,
+    Spent,
+    frame,
+    is_spent,
+    is_torn,
+    unframed,
+    used,
+    without_gaps,
+)
 
 counts = st.integers(0, 1 << 53)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -36,6 +49,27 @@ def test_a_record_comes_back_from_its_line(record: Record) -> None:
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert unframed(line[:-1]) == record
+
+
+@given(records)
+def test_a_checkpoint_is_known_by_its_looks(record: Record) -> None:
+    assert is_spent(frame(record)) == isinstance(record, Spent)
+
+
+@given(st.lists(records, max_size=5), st.integers(0, 2000))
+def test_unused_room_is_no_part_of_a_file(written: list[Record], room: int) -> None:
+    content = b"".join(map(frame, written))
+    assert used(content + bytes(room)) == content
+    assert without_gaps(content) == content
+
+
+@given(records, records, st.data())
+def test_a_zero_that_is_no_sector_stays_what_it_is(first: Record, second: Record, data: st.DataObject) -> None:
+    """A gap is zeros up to the start of a sector; anything else is damage, which is not made good."""
+    content = frame(first) + frame(second)
+    at = data.draw(st.integers(0, len(content) - 2).filter(lambda place: (place + 1) % SECTOR_BYTES))
+    broken = content[:at] + b"\0" + content[at + 1 :]
+    assert without_gaps(broken) == broken
 
 
 @given(records, st.data())
