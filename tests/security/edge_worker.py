@@ -24,9 +24,11 @@ from arkway.cli.serve import _server
 from arkway.config import load
 from arkway.core.chat import ChatRequest, Usage
 from arkway.core.events import Delta, Finished, Progress, UsageReport
-from arkway.testing import MemoryLedger, Pause, ScriptedBackend, Step, echoes, scripted_parts
+from arkway.testing import Gate, MemoryLedger, Pause, ScriptedBackend, Step, echoes, scripted_parts
 
 LARGE = "字" * 10_000
+TOLD_TO_STOP = Gate()
+WATCH_S = 0.02
 
 
 def say(**figures: Any) -> None:
@@ -34,20 +36,23 @@ def say(**figures: Any) -> None:
 
 
 def script(request: ChatRequest) -> Iterable[Step]:
-    """``count N PAUSE``: N numbers, a pause before each; ``flood``: large pieces without an end; else an echo."""
+    """``count N PAUSE``: N numbers, a pause before each; ``stopped N PAUSE``: as that, but that all beyond the first
+    number wait until the server is told to stop; ``flood``: large pieces without an end; else an echo."""
     text = request.messages[-1].text()
     match text.split():
         case ["count", number, pause]:
             return counting(int(number), float(pause))
+        case ["stopped", number, pause]:
+            return counting(int(number), float(pause), TOLD_TO_STOP)
         case ["flood"]:
             return flooding()
     return echoes(request)
 
 
-def counting(number: int, pause_s: float) -> Iterable[Step]:
+def counting(number: int, pause_s: float, gate: Gate | None = None) -> Iterable[Step]:
     yield Progress(7, 7)
     for count in range(1, number + 1):
-        yield Pause(pause_s)
+        yield gate if gate is not None and count == 2 else Pause(pause_s)
         yield Delta(f"{count} ", completion_tokens=count, prompt_tokens=7)
     yield Finished("stop")
     yield UsageReport(Usage(7, number))
@@ -91,7 +96,14 @@ def main() -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, tell)
         loop.add_signal_handler(signal.SIGUSR2, hoard.turn)
+        watch()
         say(port=server.servers[0].sockets[0].getsockname()[1])
+
+    def watch() -> None:
+        if server.should_exit:
+            TOLD_TO_STOP.open()
+        else:
+            asyncio.get_running_loop().call_later(WATCH_S, watch)
 
     def tell() -> None:
         backend.requests.clear()

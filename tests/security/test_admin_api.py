@@ -19,6 +19,7 @@ from arkway.http.admin.openapi import queries
 from arkway.http.admin.operations import Operation
 from arkway.http.admin.shapes import Within, WithinAccount
 from arkway.http.admin.table import OPERATIONS
+from arkway.knowledge.library import Library
 from arkway.testing import CHAT_CARD
 from tests.tools.administered import BY_ID, HOST, OTHER, ROLES, SECOND, Administered, Client, administered
 from tests.tools.client import Connection, Reply
@@ -34,6 +35,12 @@ BODIES: dict[str, Any] = {
     "access_keys.create": {"name": "fresh"},
     "endpoints.create": {"name": "fresh", "model_name": CHAT_CARD.name},
     "endpoints.update": {"description": "taken over"},
+    "bots.create": {"name": "fresh", "endpoint_id": "ep-20250101000000-abcde"},
+    "bots.update": {"prompt": "taken over"},
+    "collections.create": {"name": "fresh"},
+    "collections.update": {"description": "taken over"},
+    "collections.search": {"query": "who knows"},
+    "documents.upload": b"# Taken over",
     "limits.set": {"scope": "project", "amounts": {"rpm": 1}},
     "aliases.set": {"name": "fresh", "model_name": CHAT_CARD.name},
     "prices.set": {"model": "fresh", "prompt": 1, "completion": 1},
@@ -43,6 +50,7 @@ BODIES: dict[str, Any] = {
 }
 QUERIES = {
     "limits.remove": "scope=project",
+    "documents.upload": "file_name=first.md",
     "aliases.remove": "name=none",
     "prices.remove": "model=none",
     "groups.remove": "model=none",
@@ -74,9 +82,17 @@ def state(place: Administered) -> bytes:
     kept: list[Any] = [commands.accounts(SERVER).show(OTHER), commands.projects(OTHER, SERVER).list()]
     for project in ("default", SECOND):
         kept += [commands.endpoints(OTHER, project, SERVER).list(), commands.limits(OTHER, project, SERVER).list()]
+        kept += [commands.bots(OTHER, project, SERVER).list(), _knowledge(commands.library(OTHER, project, SERVER))]
         for keys in (commands.keys(OTHER, project, SERVER), commands.access_keys(OTHER, project, SERVER)):
             kept += [[(key.id, key.role, key.expires_at, key.revoked_at) for key in keys.list()]]
     return repr(kept).encode()
+
+
+def _knowledge(library: Library) -> list[Any]:
+    return [
+        (each, list(library.every_document(each.id)), [(job.id, job.state) for job in library.jobs(each.id)])
+        for each in library.list()
+    ]
 
 
 def reached(operation: Operation) -> list[str]:

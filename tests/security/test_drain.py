@@ -40,7 +40,7 @@ def drained() -> None:
     with served(drain_s=PATIENCE_S) as server, ExitStack() as stack:
         clients = [stack.enter_context(server.connect()) for _ in range(STREAMS)]
         for client in clients:
-            client.sendall(server.chat(f"count {TOKENS} 0.03"))
+            client.sendall(server.chat(f"stopped {TOKENS} 0.03"))
         until(lambda: server.figures().streams == STREAMS)
         idle = stack.enter_context(server.connect())
         until(lambda: server.figures().connections == STREAMS + 1)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 import uvicorn
+from msgspec import structs
 from uvicorn.server import ServerState
 
 from arkway.core.errors import ArkwayError
@@ -15,6 +16,7 @@ from arkway.core.raw import ErrorReply
 from arkway.http.edge import EdgeLimits, Fields
 from arkway.http.edge_exchange import HotExchange
 from arkway.http.protocol import EdgeProtocol, edge_protocol
+from tests.tools.scripted_transport import ScriptedTransport
 
 LIMITS = EdgeLimits(
     first_byte_s=10, head_s=10, body_s=100, body_window_s=10, body_bytes_per_s=10, keep_alive_s=50, pipelined=4
@@ -24,51 +26,25 @@ POST = b"POST /hot HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
-class Transport(asyncio.Transport):
-    """Keeps what is written and done."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("192.0.2.1", 4711)})
-        self.written = b""
-        self.done: list[str] = []
-        self.closing = False
-
-    def write(self, data: Any) -> None:
-        self.written += bytes(data)
-
-    def write_eof(self) -> None:
-        self.done.append("eof")
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self.closing = True
-        self.done.append("close")
-
-    def abort(self) -> None:
-        self.closing = True
-        self.done.append("abort")
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def pause_reading(self) -> None:
-        self.done.append("pause")
-
-    def resume_reading(self) -> None:
-        self.done.append("resume")
-
-
 class Clock:
     """A loop's clock, and the one timer that is set on it."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
         self.timers: list[tuple[float, Callable[[], object]]] = []
+        self.soon: list[Callable[[], object]] = []
 
     def time(self) -> float:
         return self.now_s
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        self.soon.append(callback)
+
+    def turn(self) -> None:
+        """The turn is over."""
+        soon, self.soon = self.soon, []
+        for callback in soon:
+            callback()
 
     def call_later(self, delay_s: float, callback: Callable[..., object], *arguments: Any) -> object:
         self.timers.append((self.now_s + delay_s, lambda: callback(*arguments)))
@@ -124,9 +100,10 @@ class Bench:
     def __init__(self, limits: EdgeLimits = LIMITS, *, at_once: bool = False) -> None:
         self.talks: list[Talk] = []
         self.refusals: list[tuple[bytes, bytes, str]] = []
+        self.statuses: list[int] = []
         self.clock = Clock()
         self.state = ServerState()
-        self.transport = Transport()
+        self.transport = ScriptedTransport()
 
         def hot(protocol: EdgeProtocol, method: bytes, target: bytes, headers: Fields) -> HotExchange:
             talk = Talk(protocol, method, target, headers)
@@ -135,14 +112,27 @@ class Bench:
                 talk.answer()
             return talk
 
-        def refuse(method: bytes, target: bytes, fields: Fields, peer: str, error: ArkwayError) -> ErrorReply:
+        def refuse(
+            method: bytes, target: bytes, fields: Fields, peer: str, error: ArkwayError, status: int
+        ) -> ErrorReply:
             self.refusals.append((method, target, error.message))
+            self.statuses.append(status)
             return ErrorReply(0, b"{}", (("x-peer", peer),))
 
         kind = edge_protocol(limits, refuse, hot)
         config = uvicorn.Config("unused:app", http=kind, log_config=None)
         self.protocol = kind(config, self.state, {}, cast(asyncio.AbstractEventLoop, self.clock))
         self.protocol.connection_made(self.transport)
+
+    @property
+    def written(self) -> bytes:
+        """All that has left by the end of this turn of the loop."""
+        self.clock.turn()
+        return self.transport.written
+
+    def refused(self) -> list[int]:
+        """The status of each refusal as the edge tells it."""
+        return self.statuses
 
     def says(self, *pieces: bytes) -> None:
         for piece in pieces:
@@ -156,7 +146,7 @@ def test_a_request_and_its_body_arrive_in_order() -> None:
     assert talk.asked == (b"POST", b"/hot", [(b"host", b"a"), (b"content-length", b"5")])
     assert (talk.body, talk.told) == (b"hello", ["complete"])
     talk.answer()
-    assert bench.transport.written == ANSWER
+    assert bench.written == ANSWER
     assert not bench.transport.done
     assert bench.state.total_requests == 1
 
@@ -186,7 +176,7 @@ def test_an_answer_at_once_lets_the_next_begin_at_once() -> None:
     bench = Bench(at_once=True)
     bench.says(GET * 3)
     assert len(bench.talks) == 3
-    assert bench.transport.written == ANSWER * 3
+    assert bench.written == ANSWER * 3
     assert not any(talk.told for talk in bench.talks)
     assert not bench.transport.closing
 
@@ -221,7 +211,7 @@ def test_a_broken_body_is_told_to_who_answers_it() -> None:
     assert talk.told == ["BadRequest"]
     assert bench.protocol.closing
     talk.answer()
-    assert bench.transport.written == ANSWER
+    assert bench.written == ANSWER
     assert bench.refusals == []
 
 
@@ -231,7 +221,7 @@ def test_a_broken_request_behind_one_is_refused_after_its_answer() -> None:
     assert bench.refusals == []
     bench.talks[0].answer()
     assert [(method, target) for method, target, _ in bench.refusals] == [(b"GET", b"/other")]
-    assert bench.transport.written.startswith(ANSWER + b"HTTP/1.1 400 Bad Request\r\nx-peer: 192.0.2.1\r\n")
+    assert bench.written.startswith(ANSWER + b"HTTP/1.1 400 Bad Request\r\nx-peer: 192.0.2.1\r\n")
     assert len(bench.talks) == 1
 
 
@@ -279,7 +269,7 @@ def test_deadlines(said: bytes, after_s: float, status: bytes) -> None:
     bench.clock.go_on(9)
     assert not bench.transport.done
     bench.clock.go_on(after_s - 9)
-    assert bench.transport.written.startswith(status)
+    assert bench.written.startswith(status)
     assert bool(bench.transport.done) == (said != GET)
 
 
@@ -312,7 +302,7 @@ def test_a_client_that_waits_to_be_asked_has_time() -> None:
     bench.clock.go_on(60)
     assert bench.talks[0].told == []
     bench.protocol.go_on()
-    assert bench.transport.written == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert bench.written == b"HTTP/1.1 100 Continue\r\n\r\n"
     bench.clock.go_on(30)
     assert bench.talks[0].told == ["RequestTimeout"]
 
@@ -338,7 +328,7 @@ def test_time_in_which_the_process_stood_still_is_not_the_clients() -> None:
     bench.clock.go_on(0)
     assert bench.transport.done == []
     bench.clock.go_on(13)
-    assert bench.transport.written.startswith(b"HTTP/1.1 408 ")
+    assert bench.written.startswith(b"HTTP/1.1 408 ")
 
 
 def test_the_timer_ends_with_the_last_connection() -> None:
@@ -347,3 +337,69 @@ def test_the_timer_ends_with_the_last_connection() -> None:
     bench.protocol.connection_lost(None)
     bench.clock.go_on(5)
     assert bench.clock.timers == []
+
+
+def test_bodies_have_a_limit_together() -> None:
+    bench = Bench(structs.replace(LIMITS, bodies_max_bytes=12))
+    bench.says(POST.replace(b"5", b"18") + b"quite enough")
+    assert (bench.talks[0].told, bench.protocol.edge.bodies_bytes) == ([], 12)
+    bench.says(b" more!")
+    assert bench.talks[0].told == ["BackendUnavailable"]
+    bench.talks[0].answer()
+    assert (bench.protocol.edge.bodies_bytes, bench.protocol.closing) == (0, True)
+
+
+def test_a_body_that_waits_for_its_turn_has_to_have_room() -> None:
+    bench = Bench(structs.replace(LIMITS, bodies_max_bytes=8))
+    bench.says(POST + b"hello", POST + b"hello")
+    assert bench.protocol.edge.bodies_bytes == 5
+    bench.talks[0].answer()
+    assert (len(bench.talks), bench.refused()) == (1, [503])
+    bench.protocol.connection_lost(None)
+    assert bench.protocol.edge.bodies_bytes == 0
+
+
+def test_room_for_bodies_is_given_back_with_the_answer() -> None:
+    bench = Bench(structs.replace(LIMITS, bodies_max_bytes=5))
+    for count in range(3):
+        bench.says(POST + b"hello")
+        bench.talks[count].answer()
+    assert [talk.told for talk in bench.talks] == [["complete"]] * 3
+    assert bench.protocol.edge.bodies_bytes == 0
+
+
+def test_limits_change_for_connections_that_are_open() -> None:
+    bench = Bench()
+    other = structs.replace(LIMITS, header_count=1, head_s=1, keep_alive_s=2, connections=0)
+    type(bench.protocol).limit(other)
+    assert not bench.protocol.edge.admit("192.0.2.2")
+    bench.says(GET)
+    bench.talks[0].answer()
+    bench.says(GET[:-2] + b"A: b\r\n\r\n")
+    assert bench.refused() == [431]
+
+
+def test_addresses_are_counted_before_they_are_limited() -> None:
+    bench = Bench()
+    type(bench.protocol).limit(structs.replace(LIMITS, per_address=2))
+    edge = bench.protocol.edge
+    assert [edge.admit("192.0.2.1"), edge.admit("192.0.2.1")] == [True, False]
+    edge.leave("192.0.2.1")
+    bench.protocol.connection_lost(None)
+    assert edge.open == 0
+
+
+@pytest.mark.parametrize(
+    "said, status",
+    [
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505),
+        (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ],
+)
+def test_what_is_told_of_a_refusal_is_what_was_sent(said: bytes, status: int) -> None:
+    bench = Bench()
+    bench.says(said)
+    assert bench.refused() == [status]
+    assert bench.written.startswith(b"HTTP/1.1 %d " % status)

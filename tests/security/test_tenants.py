@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from arkway.admin.access_keys import AccessKeys
+from arkway.admin.bots import Bots
 from arkway.admin.endpoints import Endpoints
 from arkway.admin.keys import Keys
 from arkway.admin.tenancy import Accounts, Projects
@@ -29,6 +30,7 @@ from arkway.ports import Directory
 from arkway.sealing import fresh
 from arkway.signing import KeyPair
 from arkway.stores.access_keys import AccessKeyTable
+from arkway.stores.bots import BotTable
 from arkway.stores.directory import CachedDirectory
 from arkway.stores.home import pepper
 from arkway.stores.keyring import KeyRing
@@ -39,12 +41,16 @@ from arkway.testing import CHAT_CARD, EMBEDDING_CARD, running_server
 from arkway.wire import json
 from tests.tools import signed
 from tests.tools.client import Connection, Reply
-from tests.tools.wires import CLIENTS, V3, Wire
+from tests.tools.wires import CLIENTS, OF_BOTS, V3, Wire
 
 # Ids of one second look alike, and what looks like an endpoint of one's own gets a hint: others are of another century.
 OURS_S, THEIRS_S = 1_719_792_000, 4_070_908_800
 PLACES = (("default", "default"), ("default", "second"), ("acme", "default"), ("gone", "default"))
 DEAD = ("revoked", "expired", "suspended")
+
+
+# A second request with the head of the first one asks whether its key still stands, in the place of whose it is.
+SAME_STEP = {"stands": "caller"}
 
 
 class Watched:
@@ -53,23 +59,26 @@ class Watched:
     def __init__(self, directory: CachedDirectory, steps: list[str]) -> None:
         self._directory, self._steps = directory, steps
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method: Callable[..., Any] = getattr(self._directory, name)
+    def __getattr__(self, name: str) -> Any:
+        found: Any = getattr(self._directory, name)
+        if not callable(found):
+            return found
 
         def call(*arguments: Any) -> Any:
-            self._steps.append(name)
-            return method(*arguments)
+            self._steps.append(SAME_STEP.get(name, name))
+            return found(*arguments)
 
         return call
 
 
 class World:
-    """Three accounts with what they have: ids of endpoints, secrets of keys, and pairs, by what is the matter."""
+    """Three accounts with what they have: ids of endpoints and bots, secrets and pairs, by what is the matter."""
 
     def __init__(self, store: SqliteStore, home: Path) -> None:
         self._store, self._home = store, home
         self._now_s = int(time.time())
         self.endpoints: dict[str, str] = {}
+        self.bots: dict[str, str] = {}
         self.keys: dict[str, str] = {}
         self.pairs: dict[str, KeyPair] = {}
         accounts = Accounts(AccountTable(store))
@@ -96,9 +105,13 @@ class World:
         ):
             endpoints = Endpoints(EndpointTable(self._store), *place)
             endpoint_id = self.endpoints[name] = endpoints.create(name, CHAT_CARD.name, now_s).id
+            bots = Bots(BotTable(self._store), lambda *_: False, *place)
+            bot_id = self.bots[name] = bots.create(name, endpoint_id, now_s).id
             if name.endswith("stopped"):
+                bots.stop(bot_id, now_s)
                 endpoints.stop(endpoint_id, now_s)
             if name.endswith("deleted"):
+                bots.delete(bot_id, now_s)
                 endpoints.delete(endpoint_id, now_s)
         vectors = Endpoints(EndpointTable(self._store)).create("vectors", EMBEDDING_CARD.name, OURS_S)
         self.endpoints["vectors"] = vectors.id
@@ -147,6 +160,8 @@ class Scene(NamedTuple):
 
 def installed(name: str, version: str) -> tuple[ModelCard, str] | None:
     cards = {card.name: card for card in (CHAT_CARD, EMBEDDING_CARD)}
+    if name.startswith("bot-"):
+        return CHAT_CARD, "scripted"
     return (cards[name], "scripted") if name in cards and version in ("", "1") else None
 
 
@@ -185,6 +200,10 @@ class Ask(NamedTuple):
     wire: Wire | None
     request: Callable[[str], tuple[str, Any, Mapping[str, str]]]
 
+    def ids(self, world: World) -> dict[str, str]:
+        """What there is to ask this route for."""
+        return world.bots if self.wire in OF_BOTS else world.endpoints
+
 
 BODIES: dict[str, Callable[[str], dict[str, Any]]] = {
     "get_api_key": lambda asked: {"DurationSeconds": 60, "ResourceType": "endpoint", "ResourceIds": [asked]},
@@ -204,7 +223,9 @@ def asks(route: Route) -> list[Ask]:
         return [_action(route, kind) for kind in ACTIONS.values() if kind.operation not in WITHOUT_ID]
     if route.operation == "model":
         return [Ask(route.path, route, None, lambda asked: (route.path.replace("{}", asked), None, {}))]
-    wires = [wire for wire in CLIENTS if wire.route == route.dialect and route.operation in wire.operations]
+    wires = [
+        wire for wire in (*CLIENTS, *OF_BOTS) if wire.route == route.dialect and route.operation in wire.operations
+    ]
     streams = (False, True) if route.operation == "chat" else (False,)
     return [_data(route, wire, stream) for wire in wires for stream in streams]
 
@@ -282,13 +303,13 @@ def refused(ask: Ask, answer: tuple[Any, ...], status: int, code: str) -> None:
 def test_every_route_is_asked() -> None:
     assert {ask.route.path for ask in ASKS} | {route.path for route in LISTS} == {route.path for route in CLOSED}
     assert {kind.operation for kind in ACTIONS.values()} == {*BODIES, *WITHOUT_ID}
-    assert {ask.wire.name for ask in ASKS if ask.wire} == {wire.name for wire in CLIENTS}
+    assert {ask.wire.name for ask in ASKS if ask.wire} == {wire.name for wire in (*CLIENTS, *OF_BOTS)}
 
 
 @pytest.mark.parametrize("theirs", THEIRS)
 @pytest.mark.parametrize("ask", BEARER, ids=label)
 def test_anothers_endpoint_is_not_there_for_a_key(scene: Scene, ask: Ask, theirs: str) -> None:
-    asked = scene.world.endpoints[theirs]
+    asked = ask.ids(scene.world)[theirs]
     for who in ("ours", "scoped"):
         found, missing = (answered(scene, ask, name, who, signing=False) for name in (asked, absent(asked)))
         assert found == missing
@@ -301,7 +322,7 @@ def test_anothers_endpoint_is_not_there_for_a_key(scene: Scene, ask: Ask, theirs
 @pytest.mark.parametrize("theirs", THEIRS)
 @pytest.mark.parametrize("ask", SIGNED, ids=label)
 def test_anothers_endpoint_is_not_there_for_a_signature(scene: Scene, ask: Ask, theirs: str) -> None:
-    asked = scene.world.endpoints[theirs]
+    asked = ask.ids(scene.world)[theirs]
     control = ask.route.operation == "control"
     # An owner reaches every project of its account over the control plane, a developer its own.
     for who in ("developer",) if control and theirs == "another project's" else ("developer", "ours", "scoped"):
@@ -324,7 +345,7 @@ def test_nobody_changes_what_is_theirs(scene: Scene) -> None:
 @pytest.mark.parametrize("dead", DEAD)
 @pytest.mark.parametrize("ask", BEARER, ids=label)
 def test_a_dead_key_is_an_unknown_one(scene: Scene, ask: Ask, dead: str) -> None:
-    for asked in (scene.world.endpoints["ours"], scene.world.endpoints["another account's"]):
+    for asked in (ask.ids(scene.world)["ours"], ask.ids(scene.world)["another account's"]):
         found, missing = (answered(scene, ask, asked, who, signing=False) for who in (dead, "unknown"))
         assert found == missing
         assert found[0] == 401
@@ -333,7 +354,7 @@ def test_a_dead_key_is_an_unknown_one(scene: Scene, ask: Ask, dead: str) -> None
 @pytest.mark.parametrize("dead", DEAD)
 @pytest.mark.parametrize("ask", SIGNED, ids=label)
 def test_a_dead_pair_is_an_unknown_one(scene: Scene, ask: Ask, dead: str) -> None:
-    asked = scene.world.endpoints["ours"]
+    asked = ask.ids(scene.world)["ours"]
     found, missing = (answered(scene, ask, asked, who, signing=True) for who in (dead, "unknown"))
     assert found == missing
     assert found[0] == 401
@@ -389,7 +410,7 @@ def test_anothers_project_is_not_there(scene: Scene, action: str) -> None:
 @pytest.mark.parametrize("ask", [ask for ask in BEARER if ask.wire], ids=label)
 def test_a_viewer_calls_no_model_and_learns_nothing(scene: Scene, ask: Ask) -> None:
     world = scene.world
-    told = [answered(scene, ask, world.endpoints[name], "viewer", signing=False) for name in ("ours", *THEIRS)]
+    told = [answered(scene, ask, ask.ids(world)[name], "viewer", signing=False) for name in ("ours", *THEIRS)]
     assert all(answer == told[0] for answer in told)
     assert ask.wire is not None
     refused(ask, told[0], *ask.wire.told[Forbidden][:2])
@@ -400,8 +421,9 @@ def test_a_viewer_calls_no_model_and_learns_nothing(scene: Scene, ask: Ask) -> N
 def test_a_scoped_key_and_a_stopped_endpoint_say_so(scene: Scene, ask: Ask) -> None:
     world = scene.world
     assert ask.wire is not None
-    refused(ask, answered(scene, ask, world.endpoints["ours"], "scoped", signing=False), *ask.wire.told[Forbidden][:2])
-    stopped = answered(scene, ask, world.endpoints["stopped"], "ours", signing=False)
+    ids = ask.ids(world)
+    refused(ask, answered(scene, ask, ids["ours"], "scoped", signing=False), *ask.wire.told[Forbidden][:2])
+    stopped = answered(scene, ask, ids["stopped"], "ours", signing=False)
     refused(ask, stopped, *ask.wire.told[EndpointStopped][:2])
 
 
@@ -418,3 +440,21 @@ def test_a_role_may_do_what_the_table_says(scene: Scene, kind: ActionKind, role:
     allowed = role in PERMISSIONS[kind.permission].roles
     assert (answer[0] == 403) is not allowed
     assert (f"this one has the role {role}" in answer[2]) is not allowed
+
+
+@pytest.mark.parametrize("theirs", THEIRS)
+def test_no_temporary_key_for_anothers_bot(scene: Scene, theirs: str) -> None:
+    """By the same steps as for a bot that nobody has; neither is a bot an endpoint of any action."""
+    route = next(route for route in CLOSED if route.operation == "control")
+    path = f"/?Action=GetApiKey&Version={VERSION}"
+
+    def wish(asked: str) -> tuple[str, Any, Mapping[str, str]]:
+        return path, {"DurationSeconds": 60, "ResourceType": "bot", "ResourceIds": [asked]}, {}
+
+    asked = scene.world.bots[theirs]
+    for ask in (Ask("GetApiKey-bot", route, None, wish), *(ask for ask in SIGNED if ask.route.operation == "control")):
+        # An owner reaches every project of its account over the control plane, a developer its own.
+        for who in ("developer",) if theirs == "another project's" else ("developer", "ours", "scoped"):
+            found, missing = (answered(scene, ask, name, who, signing=True) for name in (asked, absent(asked)))
+            assert found == missing
+            assert found[0] == 404

@@ -17,57 +17,67 @@ def capable(deployment: Deployment, capability: Capability, asked: str, operatio
         raise UnsupportedModel(asked, operation or capability)
 
 
-def chat(deployment: Deployment, request: ChatRequest) -> ChatRequest:
-    """The request as it goes to the model, its limit lowered to the model's own where the caller's API wants that.
+class Admission:
+    """What one model takes, as its card says, ready to be held against requests."""
 
-    Raises UnsupportedModel, UnsupportedInput or InvalidField naming what the model cannot do.
-    """
-    card = deployment.card
-    capable(deployment, "chat", request.asked)
-    if "images" not in card.capabilities:
-        _refuse_images(request, card)
-    if request.tools and "tools" not in card.capabilities:
-        raise InvalidField(f"`{card.served_name}` does not support tools", "tools")
-    if request.response_format.kind != "text" and "json" not in card.capabilities:
-        raise InvalidField(
-            f"`{request.response_format.kind}` is not supported by `{card.served_name}`", "response_format"
-        )
-    if request.logprobs and "logprobs" not in card.capabilities:
-        field = f"{request.parameter_prefix}logprobs"
-        raise InvalidField(f"`{card.served_name}` does not give log-probabilities", field)
-    _check_ranges(request, card)
-    return _limited(request, card)
+    __slots__ = ("_card", "_most_answers", "_ranges", "_takes")
+
+    def __init__(self, card: ModelCard) -> None:
+        self._card = card
+        self._takes = frozenset(card.capabilities)
+        self._ranges = [known for name in SAMPLED if (known := card.parameter(name)) is not None]
+        self._most_answers = known.high if (known := card.parameter("n")) is not None else None
+
+    def chat(self, request: ChatRequest) -> ChatRequest:
+        """The request as it goes to the model, its limit lowered to the model's own where the caller's API wants that.
+
+        Raises UnsupportedModel, UnsupportedInput or InvalidField naming what the model cannot do.
+        """
+        takes, card = self._takes, self._card
+        if "chat" not in takes:
+            raise UnsupportedModel(request.asked, "chat")
+        if "images" not in takes:
+            for index, message in enumerate(request.messages):
+                if type(message.content) is not str and message.has_image():
+                    raise UnsupportedInput(
+                        f"`{card.served_name}` takes text only, not images", f"messages[{index}].content"
+                    )
+        if request.tools and "tools" not in takes:
+            raise InvalidField(f"`{card.served_name}` does not support tools", "tools")
+        if "json" not in takes and request.response_format.kind != "text":
+            raise InvalidField(
+                f"`{request.response_format.kind}` is not supported by `{card.served_name}`", "response_format"
+            )
+        if request.logprobs and "logprobs" not in takes:
+            field = f"{request.parameter_prefix}logprobs"
+            raise InvalidField(f"`{card.served_name}` does not give log-probabilities", field)
+        self._check_ranges(request)
+        if request.max_tokens is None or request.max_tokens <= card.max_output_tokens:
+            return request
+        return _limited(request, request.max_tokens, card)
+
+    def _check_ranges(self, request: ChatRequest) -> None:
+        sampling = request.sampling
+        for known in self._ranges:
+            value = getattr(sampling, known.name)
+            if value is None:
+                continue
+            if (known.low is not None and value < known.low) or (known.high is not None and value > known.high):
+                field = f"{request.parameter_prefix}{known.name}"
+                raise InvalidField(f"`{self._card.served_name}` takes {_range_text(known)}, got {value:g}", field)
+        most = self._most_answers
+        if most is not None and request.n > max(1, most):
+            raise InvalidField(f"`{self._card.served_name}` gives at most {most:g} answers per call", "n")
 
 
-def _refuse_images(request: ChatRequest, card: ModelCard) -> None:
-    for index, message in enumerate(request.messages):
-        if message.has_image():
-            raise UnsupportedInput(f"`{card.served_name}` takes text only, not images", f"messages[{index}].content")
-
-
-def _limited(request: ChatRequest, card: ModelCard) -> ChatRequest:
-    if request.max_tokens is None or request.max_tokens <= card.max_output_tokens:
-        return request
+def _limited(request: ChatRequest, asked_tokens: int, card: ModelCard) -> ChatRequest:
     if request.clamp_max_tokens:
         clamped = (*request.clamped, request.max_tokens_field)
         return msgspec.structs.replace(request, max_tokens=card.max_output_tokens, clamped=clamped)
     raise InvalidField(
-        f"`{card.served_name}` answers with at most {card.max_output_tokens} tokens, got {request.max_tokens}",
+        f"`{card.served_name}` answers with at most {card.max_output_tokens} tokens, got {asked_tokens}",
         request.max_tokens_field,
     )
-
-
-def _check_ranges(request: ChatRequest, card: ModelCard) -> None:
-    for name in SAMPLED:
-        value = getattr(request.sampling, name)
-        if value is None or (known := card.parameter(name)) is None:
-            continue
-        if (known.low is not None and value < known.low) or (known.high is not None and value > known.high):
-            field = f"{request.parameter_prefix}{name}"
-            raise InvalidField(f"`{card.served_name}` takes {_range_text(known)}, got {value:g}", field)
-    known_n = card.parameter("n") if request.n > 1 else None
-    if known_n is not None and known_n.high is not None and request.n > known_n.high:
-        raise InvalidField(f"`{card.served_name}` gives at most {known_n.high:g} answers per call", "n")
 
 
 def _range_text(known: ParameterRange) -> str:

@@ -7,82 +7,95 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from arkway.core.chat import Usage
 from arkway.core.errors import ArkwayError, CallerError
-from arkway.core.events import Delta, Event, Finished, Progress, Quoted, ToolDelta, UsageReport
+from arkway.core.events import (
+    Completeness,
+    Delta,
+    Event,
+    Finished,
+    Progress,
+    Quoted,
+    ToolDelta,
+    UsageReport,
+)
+from arkway.core.transient import Transient
 from arkway.flow.reserve import OCTETS_PER_TOKEN, Reservation
 from arkway.ports import Attempt, Ledger, Outcome, Settlement
 
 CHECKPOINT_TOKENS = 16
-CHECKPOINT_MS = 250
+CHECKPOINT_NS = 250_000_000
+NS_PER_MS = 1_000_000
 PIECE_CHARACTERS = 32
+PIECES = (Delta, ToolDelta)
 
 
-class Meter:
-    """One attempt. ``clock_ms`` is a monotonic clock in milliseconds, ``held`` what it has taken of its limits.
+def unguessed() -> Usage:
+    """Where nobody has a guess."""
+    return Usage(provenance="estimated")
 
-    ``prompt_guess`` counts, in tokens, where a backend that has begun to answer never says what it has read.
+
+class Meter(Transient):
+    """One attempt, entered into the ledger as it is made. ``_clock_ns`` is a monotonic clock in nanoseconds, ``_held``
+    what the call has taken of its limits, ``whole`` whether the answer has come to its end.
+
+    The prompt tokens of ``_guess`` count where a backend that has begun to answer never says what it has read.
+    ``spent`` is what the ledger has on record, once ``outcome`` is known.
     """
 
-    __slots__ = (
-        "_attempt",
-        "_checkpoint_ms",
-        "_checkpoint_tokens",
-        "_clock_ms",
-        "_completion",
-        "_deltas",
-        "_held",
-        "_ledger",
-        "_prompt",
-        "_prompt_guess",
-        "_reported",
-        "_since",
-        "_started_ms",
-        "first_token_ms",
-        "outcome",
-    )
+    _ledger: Ledger
+    attempt: Attempt
+    _clock_ns: Callable[[], int]
+    _held: Reservation | None = None
+    _guess: Callable[[], Usage] = unguessed
+    whole: Completeness = msgspec.field(default_factory=Completeness)
+    outcome: Outcome | None = None
+    spent: Usage = Usage()
+    first_token_ms: int = -1
+    _reported: Usage | None = None
+    _prompt: int = 0
+    _completion: int = 0
+    _deltas: int = 0
+    _since: int = 0
+    _started_ns: int = 0
+    _checkpoint_ns: int = 0
+    _checkpoint_tokens: int = 0
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        attempt: Attempt,
-        clock_ms: Callable[[], int],
-        held: Reservation | None = None,
-        prompt_guess: int = 0,
-    ) -> None:
-        self._ledger = ledger
-        self._held = held
-        self._prompt_guess = prompt_guess
-        self._attempt = attempt
-        self._clock_ms = clock_ms
-        self._started_ms = self._checkpoint_ms = clock_ms()
-        self._prompt = self._completion = self._deltas = self._since = self._checkpoint_tokens = 0
-        self._reported: Usage | None = None
-        self.first_token_ms = -1
-        self.outcome: Outcome | None = None
+    def __post_init__(self) -> None:
+        self._started_ns = self._checkpoint_ns = self._clock_ns()
         try:
-            ledger.reserve(attempt)
+            self._ledger.reserve(self.attempt)
         except BaseException:
-            self._return(Usage(), counted=False)
+            if self._held is not None:
+                self._held.settle(Usage(), counted=False)
             raise
 
     def observe_all(self, batch: Sequence[Event]) -> None:
         """Counts what one read of the backend's has brought; one checkpoint at most, and none where it is the end."""
-        plain, ended = 0, False
+        plain, ended, opened = 0, False, self.whole.opened
         for event in batch:
-            kind = type(event)
-            if kind is Quoted:
+            if isinstance(event, Quoted):  # nearly every event of nearly every stream
+                opened.add(event.index)
                 plain += 1
-            elif kind is Finished:
+            elif isinstance(event, Finished):
+                self.whole.finished.add(event.index)
                 ended = True
-            else:
+            elif isinstance(event, UsageReport):
+                self._reported = event.usage
+            elif isinstance(event, Progress):
+                self._prompt = max(self._prompt, event.total)
+            elif isinstance(event, PIECES):
+                opened.add(event.index)
                 self._count(event)
-        self._deltas += plain
-        self._since += plain
-        if self._deltas and not (ended and self.first_token_ms < 0):
-            self._mark()
+        if plain:
+            self._deltas += plain
+            self._since += plain
+        if ended and self.first_token_ms < 0 < self._deltas:
+            self.first_token_ms = (self._clock_ns() - self._started_ns) // NS_PER_MS
         elif self._deltas:
-            self.first_token_ms = self._clock_ms() - self._started_ms
+            self._mark()
 
     def report(self, usage: Usage) -> None:
         """Final counts for calls that have no events."""
@@ -94,61 +107,49 @@ class Meter:
             return self._reported
         spent = self._completion + self._since
         if self._completion or self._prompt:
-            return Usage(self._prompt or self._prompt_guess, spent, provenance="counted")
-        return Usage(self._prompt_guess if self._deltas else 0, spent, provenance="estimated")
+            return Usage(self._prompt or self._guess().prompt_tokens, spent, provenance="counted")
+        return Usage(self._guess().prompt_tokens if self._deltas else 0, spent, provenance="estimated")
 
     def settle(self, outcome: Outcome, error: ArkwayError | None = None) -> None:
         """Closes the attempt, once; later calls change nothing."""
         if self.outcome is not None:
             return
         self.outcome = outcome
-        now_ms = self._clock_ms()
-        unserved = outcome in ("upstream_error", "refused", "interrupted") and not self._deltas
+        unserved = not self._deltas and outcome in ("upstream_error", "refused", "interrupted")
         # A call that failed or was cut on our side before its first token costs nothing; a client that leaves pays
         # for the prompt it had us read (the billing rule, docs/ledger.md).
-        usage = Usage(provenance="counted") if unserved else self.usage()
-        settlement = Settlement(
-            outcome=outcome,
-            usage=usage,
-            closed_ms=self._attempt.opened_ms + now_ms - self._started_ms,
-            first_token_ms=self.first_token_ms,
-            duration_ms=now_ms - self._started_ms,
-            error=type(error).__name__ if error is not None else "",
-        )
+        usage = self.spent = Usage(provenance="counted") if unserved else self._reported or self.usage()
+        duration_ms = (self._clock_ns() - self._started_ns) // NS_PER_MS
+        closed_ms = self.attempt.opened_ms + duration_ms
+        failure = type(error).__name__ if error is not None else ""
+        settlement = Settlement(outcome, usage, closed_ms, self.first_token_ms, duration_ms, failure)
         try:
-            self._ledger.settle(self._attempt.id, settlement)
+            self._ledger.settle(self.attempt.id, settlement)
         finally:
-            # A mistake of the caller's that only the model could find has had its turn; what failed here has not.
-            self._return(usage, counted=not unserved or isinstance(error, CallerError))
+            if self._held is not None:
+                # A mistake of the caller's that only the model could find has had its turn; what failed here has not.
+                self._held.settle(usage, counted=not unserved or isinstance(error, CallerError))
 
-    def _return(self, usage: Usage, *, counted: bool) -> None:
-        if self._held is not None:
-            self._held.settle(usage, counted=counted)
-
-    def _count(self, event: Event) -> None:
-        if isinstance(event, Delta | ToolDelta):
-            self._deltas += 1
-            self._prompt = max(self._prompt, event.prompt_tokens)
-            if event.completion_tokens:
-                self._completion, self._since = max(self._completion, event.completion_tokens), 0
-            else:
-                self._since += _pieces(event)
-        elif isinstance(event, UsageReport):
-            self._reported = event.usage
-        elif isinstance(event, Progress):
-            self._prompt = max(self._prompt, event.total)
+    def _count(self, event: Delta | ToolDelta) -> None:
+        self._deltas += 1
+        if event.prompt_tokens > self._prompt:
+            self._prompt = event.prompt_tokens
+        if event.completion_tokens:
+            self._completion, self._since = max(self._completion, event.completion_tokens), 0
+        else:
+            self._since += _pieces(event)
 
     def _mark(self) -> None:
         """Writes a checkpoint at the first token and then every 16 tokens or 250 ms."""
-        now_ms = self._clock_ms()
+        now_ns = self._clock_ns()
         if self.first_token_ms < 0:
-            self.first_token_ms = now_ms - self._started_ms
+            self.first_token_ms = (now_ns - self._started_ns) // NS_PER_MS
         spent = self._completion + self._since
         since = spent - self._checkpoint_tokens
         first = not self._checkpoint_tokens
-        if first or since >= CHECKPOINT_TOKENS or now_ms - self._checkpoint_ms >= CHECKPOINT_MS:
-            self._checkpoint_tokens, self._checkpoint_ms = spent, now_ms
-            self._ledger.checkpoint(self._attempt.id, self._prompt or self._prompt_guess, spent)
+        if first or since >= CHECKPOINT_TOKENS or now_ns - self._checkpoint_ns >= CHECKPOINT_NS:
+            self._checkpoint_tokens, self._checkpoint_ns = spent, now_ns
+            self._ledger.checkpoint(self.attempt.id, self._prompt or self._guess().prompt_tokens, spent)
 
 
 def _pieces(event: Delta | ToolDelta) -> int:

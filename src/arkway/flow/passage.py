@@ -6,16 +6,17 @@ call to end, ours, the backend's or the client's, settles it first.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
+from time import monotonic
 from typing import Protocol
 
 import msgspec
 
 from arkway.core.chat import Usage
 from arkway.core.errors import ArkwayError, BackendFailed, BackendTimeout, CallerError, InternalError, Refused
-from arkway.core.events import Completeness, Event
+from arkway.core.events import Event
+from arkway.core.transient import Transient
 from arkway.flow import leaving
 from arkway.flow.meter import Meter
 from arkway.flow.vigil import Vigil
@@ -56,50 +57,32 @@ class Nobody:
 NOBODY = Nobody()
 
 
-class Passage:
-    """Implements `arkway.ports.Sink`, for one call. ``open`` until it is settled."""
+class Passage(Transient):
+    """Implements `arkway.ports.Sink`, for one call. ``open`` until it is settled, ``running`` once begun.
 
-    __slots__ = (
-        "_deadlines",
-        "_end_s",
-        "_loop",
-        "_meter",
-        "_paused",
-        "_receiver",
-        "_running",
-        "_vigil",
-        "_whole",
-        "due_s",
-        "open",
-    )
+    ``_end_s`` is when it has to be over altogether, ``due_s`` when the next event has to be here; on the monotonic
+    clock.
+    """
 
-    def __init__(self, meter: Meter, receiver: Receiver, deadlines: Deadlines, vigil: Vigil) -> None:
-        self._meter = meter
-        self._receiver: Receiver = receiver
-        self._deadlines, self._vigil = deadlines, vigil
-        self._whole = Completeness()
-        self._running: Running | None = None
-        self._paused = False
-        self._loop = asyncio.get_running_loop()
-        now_s = self._loop.time()
-        self._end_s = now_s + deadlines.total_s
-        self.due_s = min(now_s + deadlines.first_event_s, self._end_s)
-        self.open = True
-
-    def runs(self, running: Running) -> None:
-        """The backend has begun."""
-        self._running = running
-        self._vigil.add(self)
+    _meter: Meter
+    _receiver: Receiver
+    _deadlines: Deadlines
+    _vigil: Vigil
+    _end_s: float
+    due_s: float
+    open: bool = True
+    running: Running | None = None
+    _paused: bool = False
 
     # The backend's side
 
     def events(self, batch: Sequence[Event]) -> None:
         if not self.open:
             return
-        self.due_s = self._end_s if self._paused else self._next_due_s()
+        due_s = monotonic() + self._deadlines.next_event_s
+        self.due_s = self._end_s if self._paused or due_s > self._end_s else due_s
         try:
             self._meter.observe_all(batch)
-            self._whole.add_all(batch)
             self._receiver.events(batch)
         except Exception:
             # Whatever it was: the backend hears that nobody wants the rest, the client that it broke off.
@@ -107,10 +90,10 @@ class Passage:
             self._stop("upstream_error", InternalError())
 
     def ended(self) -> None:
-        if not self._whole.reached():
+        if not self._meter.whole.reached():
             self.failed(BackendFailed("the model's answer broke off before its end"))
         elif self._settle("done"):
-            self._parted().ended(self._meter.usage())
+            self._parted().ended(self._meter.spent)
 
     def failed(self, error: ArkwayError) -> None:
         outcome: Outcome = "refused" if isinstance(error, CallerError | Refused) else "upstream_error"
@@ -121,16 +104,16 @@ class Passage:
 
     def pause(self) -> None:
         """The client reads too slowly; how long it may do so is the transport's to say."""
-        if self.open and not self._paused and self._running is not None:
+        if self.open and not self._paused and self.running is not None:
             self._paused = True
             self.due_s = self._end_s
-            self._running.pause()
+            self.running.pause()
 
     def resume(self) -> None:
-        if self.open and self._paused and self._running is not None:
+        if self.open and self._paused and self.running is not None:
             self._paused = False
-            self.due_s = self._next_due_s()
-            self._running.resume()
+            self.due_s = min(monotonic() + self._deadlines.next_event_s, self._end_s)
+            self.running.resume()
 
     def leave(self) -> None:
         """The client is gone: the backend stops, nobody is told."""
@@ -148,7 +131,7 @@ class Passage:
         """The backend was silent for too long, or took too long altogether; one that can learn from that is told."""
         error = BackendTimeout("the model did not answer in time")
         if self._settle("upstream_error", error):
-            running, self._running = self._running, None
+            running, self.running = self.running, None
             if running is not None:
                 getattr(running, "expire", running.cancel)()
             self._parted().failed(error)
@@ -163,7 +146,7 @@ class Passage:
         if not self.open:
             return False
         self.open = False
-        self._vigil.remove(self)
+        self._vigil.watched.discard(self)
         try:
             self._meter.settle(outcome, error)
         except Exception:
@@ -172,13 +155,10 @@ class Passage:
 
     def _parted(self) -> Receiver:
         """The receiver, and nothing is held any more: calls that hold each other would be left to the collector."""
-        receiver, self._receiver, self._running = self._receiver, NOBODY, None
+        receiver, self._receiver, self.running = self._receiver, NOBODY, None
         return receiver
 
     def _cancel(self) -> None:
-        running, self._running = self._running, None
+        running, self.running = self.running, None
         if running is not None:
             running.cancel()
-
-    def _next_due_s(self) -> float:
-        return min(self._loop.time() + self._deadlines.next_event_s, self._end_s)

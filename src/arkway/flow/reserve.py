@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from arkway.core.caller import Caller
 from arkway.core.chat import ChatRequest, ImagePart, Message, Usage
 from arkway.core.limit import Demand, Used
 from arkway.core.model import Deployment
-from arkway.ports import Directory, Hold, Limiter
+from arkway.core.transient import Transient
+from arkway.flow.route import Clearance
+from arkway.ports import Hold, Limiter
 
 OCTETS_PER_TOKEN = 3
 MESSAGE_TOKENS = 4
@@ -28,62 +29,59 @@ def free(_model: str, _usage: Usage, _at_ms: int) -> float:
     return 0.0
 
 
-class Reservation:
-    """A hold, and how to tell it what the call has used."""
+class Reservation(Transient):
+    """What a call wants of its limits, and, once taken, how to tell them what it has used.
 
-    __slots__ = ("_at_ms", "_cost_of", "_hold", "_model")
+    ``cost_of`` None = none of the limits is on cost.
+    """
 
-    def __init__(self, hold: Hold, model: str, at_ms: int, cost_of: CostOf | None) -> None:
-        self._hold, self._model, self._at_ms, self._cost_of = hold, model, at_ms, cost_of
+    demand: Demand
+    model: str
+    cost_of: CostOf | None = None
+    hold: Hold | None = None
 
     def settle(self, usage: Usage, *, counted: bool = True) -> None:
-        """``counted``: it counts as a request, too."""
-        cost = self._cost_of(self._model, usage, self._at_ms) if self._cost_of else 0.0
-        self._hold.settle(Used(usage.total_tokens, cost, 1 if counted else 0))
-
-
-class Wanted:
-    """What a call wants of its limits."""
-
-    __slots__ = ("cost_of", "demand", "model")
-
-    def __init__(self, demand: Demand, model: str, cost_of: CostOf | None) -> None:
-        self.demand, self.model, self.cost_of = demand, model, cost_of
-
-    def reservation(self, hold: Hold) -> Reservation:
-        return Reservation(hold, self.model, self.demand.now_ms, self.cost_of)
+        """``counted``: it counts as a request, too. Once, and only after it was taken."""
+        if self.hold is not None:
+            cost = self.cost_of(self.model, usage, self.demand.now_ms) if self.cost_of else 0.0
+            self.hold.settle(Used(usage.prompt_tokens + usage.completion_tokens, cost, 1 if counted else 0))
 
 
 class Reserve:
     """Takes what calls need from their limits."""
 
-    def __init__(self, directory: Directory, limiter: Limiter, cost_of: CostOf = free) -> None:
-        self._directory, self._limiter, self._cost_of = directory, limiter, cost_of
+    def __init__(self, limiter: Limiter, cost_of: CostOf = free) -> None:
+        self._limiter, self._cost_of = limiter, cost_of
 
-    def wanted(self, caller: Caller, deployment: Deployment, now_ms: int, guess: Usage) -> Wanted | None:
-        """None where there is no limit."""
-        rules = self._directory.limits(caller.account, caller.project, caller.key_id, deployment.endpoint.id)
-        if not rules:
-            return None
-        model = deployment.card.served_name
-        cost_of = self._cost_of if any(rule.kind == "cost" for rule in rules) else None
-        cost = cost_of(model, guess, now_ms) if cost_of else 0.0
-        return Wanted(Demand(rules, now_ms, guess.total_tokens, cost), model, cost_of)
+    def wanted(self, clearance: Clearance, now_ms: int, guess: Usage) -> Reservation:
+        """What a call of this clearance wants, nothing taken yet."""
+        cost_of = self._cost_of if clearance.costs else None
+        cost = cost_of(clearance.model, guess, now_ms) if cost_of else 0.0
+        demand = Demand(clearance.rules, now_ms, guess.prompt_tokens + guess.completion_tokens, cost)
+        return Reservation(demand, clearance.model, cost_of)
 
-    def take_nowait(self, wanted: Wanted) -> Reservation | None:
-        """None where the limiter has to be waited for. Raises RateLimited, QuotaExhausted."""
-        hold = self._limiter.hold_nowait(wanted.demand)
-        return wanted.reservation(hold) if hold is not None else None
+    def take_nowait(self, wanted: Reservation) -> bool:
+        """False where the limiter has to be waited for. Raises RateLimited, QuotaExhausted."""
+        wanted.hold = self._limiter.hold_nowait(wanted.demand)
+        return wanted.hold is not None
 
-    async def take(self, wanted: Wanted) -> Reservation:
+    async def take(self, wanted: Reservation) -> None:
         """Waits only for a limiter that has to. Raises RateLimited, QuotaExhausted."""
-        return self.take_nowait(wanted) or wanted.reservation(await self._limiter.hold(wanted.demand))
+        if not self.take_nowait(wanted):
+            wanted.hold = await self._limiter.hold(wanted.demand)
 
 
 def chat(deployment: Deployment, request: ChatRequest) -> Usage:
     """The most that a chat call is likely to use; never more than the model's context for each answer."""
     card = deployment.card
-    prompt = sum(map(_message, request.messages))
+    prompt = 0
+    for message in request.messages:
+        content = message.content
+        if type(content) is str and not message.tool_calls:
+            octets = len(content) if content.isascii() else len(content.encode(errors="surrogatepass"))
+            prompt += MESSAGE_TOKENS - (-octets // OCTETS_PER_TOKEN)
+        else:
+            prompt += _message(message)
     if request.tools:
         prompt += sum(_text(str(tool.parameters)) for tool in request.tools)
     prompt = min(prompt, card.context_tokens)
@@ -97,9 +95,6 @@ def texts(texts: Iterable[str]) -> Usage:
 
 
 def _message(message: Message) -> int:
-    content = message.content
-    if type(content) is str and not message.tool_calls:
-        return MESSAGE_TOKENS + _text(content)
     parts = message.content if isinstance(message.content, tuple) else ()
     images = sum(isinstance(part, ImagePart) for part in parts)
     called = sum(_text(call.arguments) for call in message.tool_calls)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
@@ -22,13 +22,14 @@ from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeR
 from arkway.core.errors import ArkwayError, BackendTimeout, CallerError, Refused, UnsupportedModel
 from arkway.core.model import Capability, Deployment
 from arkway.core.raw import RawRequest
+from arkway.core.transient import Transient
 from arkway.flow import admit, leaving, reserve
 from arkway.flow.meter import Meter
 from arkway.flow.passage import Deadlines, Passage, Receiver
 from arkway.flow.patience import Patience
 from arkway.flow.pumped import pushing
-from arkway.flow.reserve import Reservation, Reserve, Wanted
-from arkway.flow.route import Router
+from arkway.flow.reserve import Reservation, Reserve
+from arkway.flow.route import Clearance, Router
 from arkway.flow.vigil import TICK_S, Vigil
 from arkway.ports import Attempt, Backend, CertRequest, Classifier, Embedder, Ledger, Outcome, Pushing, Tokenizer
 
@@ -48,59 +49,80 @@ class Origin(msgspec.Struct, frozen=True):
     names: bool
 
     def call(self) -> Call:
-        return Call(self.raw.request_id, self.caller.account, self.caller.project, self.caller.key_id)
+        caller = self.caller
+        return Call(self.raw.request_id, caller.account, caller.project, caller.key_id)
 
-    def attempt(self, deployment: Deployment, estimate_tokens: int = 0, user: str = "") -> Attempt:
+    def attempt(self, clearance: Clearance, estimate_tokens: int = 0, user: str = "") -> Attempt:
         """One attempt's opening entry; the request id is unique, and one attempt is made per request."""
+        raw, caller = self.raw, self.caller
         return Attempt(
-            id=self.raw.request_id,
-            request_id=self.raw.request_id,
-            account=self.caller.account,
-            project=self.caller.project,
-            key_id=self.caller.key_id,
-            endpoint_id=deployment.endpoint.id,
-            model=deployment.card.served_name,
-            dialect=self.dialect,
-            operation=self.operation,
-            opened_ms=self.raw.now_ms,
-            estimate_tokens=estimate_tokens,
-            caller=user,
+            raw.request_id,
+            raw.request_id,
+            caller.account,
+            caller.project,
+            caller.key_id,
+            clearance.deployment.endpoint.id,
+            clearance.model,
+            self.dialect,
+            self.operation,
+            raw.now_ms,
+            estimate_tokens,
+            user,
         )
 
-    def tag(self, deployment: Deployment) -> ReplyTag:
-        return ReplyTag(self.raw.request_id, self.raw.now_ms // 1000, deployment.card.served_name)
+    def tag(self, model: str) -> ReplyTag:
+        return ReplyTag(self.raw.request_id, self.raw.now_ms // 1000, model)
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(Transient):
     """A chat call that may go ahead as far as its model is concerned: what serves it, and what it wants of limits."""
 
     origin: Origin
-    deployment: Deployment
+    clearance: Clearance
     request: ChatRequest
-    guess: Usage
-    wanted: Wanted | None
+    wanted: Reservation | None = None
+    _guess: Usage | None = None
+
+    def guess(self) -> Usage:
+        """Made when first asked for: where there are no limits, and the model tells what it used, nobody asks."""
+        if self._guess is None:
+            self._guess = reserve.chat(self.clearance.deployment, self.request)
+        return self._guess
 
 
-class ChatCall:
+class ChatCall(Transient):
     """One admitted chat call: `run` runs it, `meter` has counted it."""
 
-    __slots__ = ("_backend", "_call", "_deadlines", "_vigil", "deployment", "meter", "request", "tag")
-
-    def __init__(self, asked: Asked, meter: Meter, backend: Pushing, deadlines: Deadlines, vigil: Vigil) -> None:
-        self.deployment, self.request, self.meter = asked.deployment, asked.request, meter
-        self.tag = asked.origin.tag(asked.deployment)
-        self._call = asked.origin.call()
-        self._backend, self._deadlines, self._vigil = backend, deadlines, vigil
+    _origin: Origin
+    request: ChatRequest
+    _deployment: Deployment
+    meter: Meter
+    _backend: Pushing
+    _deadlines: Deadlines
+    _vigil: Vigil
 
     def run(self, receiver: Receiver) -> Passage:
         """The backend's answer goes to the receiver, counted; the call is settled before its end gets there.
 
         What the backend refuses at once raises, and is settled too.
         """
-        passage = Passage(self.meter, receiver, self._deadlines, self._vigil)
-        with _settled_if_refused(self.meter):
-            passage.runs(self._backend.start(self.deployment, self.request, self._call, passage))
+        deadlines, now_s = self._deadlines, monotonic()
+        due_s, end_s = now_s + deadlines.first_event_s, now_s + deadlines.total_s
+        passage = Passage(self.meter, receiver, deadlines, self._vigil, end_s, min(due_s, end_s))
+        try:
+            passage.running = self._backend.start(self._deployment, self.request, self._origin.call(), passage)
+        except ArkwayError as error:
+            self.meter.settle("refused" if isinstance(error, CallerError | Refused) else "upstream_error", error)
+            raise
+        except BaseException:
+            self.meter.settle("upstream_error")
+            raise
+        self._vigil.add(passage)
         return passage
+
+    def tag(self) -> ReplyTag:
+        attempt = self.meter.attempt
+        return ReplyTag(attempt.request_id, attempt.opened_ms // 1000, attempt.model)
 
 
 class Task(Generic[T]):
@@ -109,14 +131,13 @@ class Task(Generic[T]):
     def __init__(
         self,
         origin: Origin,
-        deployment: Deployment,
+        clearance: Clearance,
         meter: Meter,
         work: Coroutine[Any, Any, T],
         cost: Callable[[T], Usage],
     ) -> None:
-        self.deployment = deployment
         self.meter = meter
-        self.tag = origin.tag(deployment)
+        self.tag = origin.tag(clearance.model)
         self._work = work
         self._cost = cost
 
@@ -140,9 +161,9 @@ class Road:
         classifiers: Mapping[str, Classifier],
         reserve: Reserve,
         deadlines: Deadlines = Deadlines(),  # noqa: B008
-        clock_ms: Callable[[], int] = lambda: monotonic_ns() // 1_000_000,
+        clock_ns: Callable[[], int] = monotonic_ns,
     ) -> None:
-        self._router = router
+        self._router, self._clearance = router, router.clearance
         self._ledger = ledger
         self._backends = {name: pushing(backend) for name, backend in backends.items()}
         self._heeded = {name: heeded for name, each in backends.items() if (heeded := getattr(each, "heeded", None))}
@@ -151,45 +172,47 @@ class Road:
         self._tokenizers = tokenizers
         self._classifiers = classifiers
         self._reserve = reserve
-        self._clock_ms = clock_ms
+        self._clock_ns = clock_ns
         self.deadlines = deadlines
 
     def ask_chat(self, origin: Origin, request: ChatRequest) -> Asked:
         """Routes and admits. Raises CallerError."""
-        deployment = self._deployment(origin, request.asked, request.asked_version)
-        request = admit.chat(deployment, request)
-        if (heeded := self._heeded.get(deployment.backend)) is not None:
-            request = heeded(deployment, request)
-        guess = reserve.chat(deployment, request)
-        wanted = self._reserve.wanted(origin.caller, deployment, origin.raw.now_ms, guess)
-        return Asked(origin, deployment, request, guess, wanted)
+        clearance = self._clearance(origin.caller, request.asked, names=origin.names, version=request.asked_version)
+        request = clearance.admission.chat(request)
+        if (heeded := self._heeded.get(clearance.deployment.backend)) is not None:
+            request = heeded(clearance.deployment, request)
+        asked = Asked(origin, clearance, request)
+        if clearance.rules:
+            asked.wanted = self._reserve.wanted(clearance, origin.raw.now_ms, asked.guess())
+        return asked
 
     def open_chat_nowait(self, asked: Asked) -> ChatCall | None:
         """Reserves; None where a limit has to be waited for. Raises Refused, StoreUnavailable."""
-        held = None
-        if asked.wanted is not None and (held := self._reserve.take_nowait(asked.wanted)) is None:
-            return None
-        return self._chat_call(asked, held)
+        wanted = asked.wanted
+        return self._chat_call(asked) if wanted is None or self._reserve.take_nowait(wanted) else None
 
     async def open_chat(self, asked: Asked) -> ChatCall:
         """As `open_chat_nowait`, having waited."""
-        return self._chat_call(asked, await self._reserve.take(asked.wanted) if asked.wanted is not None else None)
+        if asked.wanted is not None:
+            await self._reserve.take(asked.wanted)
+        return self._chat_call(asked)
 
     def cut_all(self) -> None:
         """The server stops: every chat call that is still under way ends, and its client is told."""
-        for passage in self._vigil.watched():
+        for passage in list(self._vigil.watched):
             try:
                 cast(Passage, passage).cut()
             except Exception:
                 log.exception("internal error while the server stops")
 
-    def _chat_call(self, asked: Asked, held: Reservation | None) -> ChatCall:
-        request, deployment = asked.request, asked.deployment
-        backend = self._backends[deployment.backend]
+    def _chat_call(self, asked: Asked) -> ChatCall:
+        origin, clearance, request = asked.origin, asked.clearance, asked.request
+        deployment = clearance.deployment
         estimate = request.max_tokens or deployment.card.default_output_tokens
-        attempt = asked.origin.attempt(deployment, estimate, request.user)
-        meter = Meter(self._ledger, attempt, self._clock_ms, held, asked.guess.prompt_tokens)
-        return ChatCall(asked, meter, backend, self.deadlines, self._vigil)
+        backend = self._backends[deployment.backend]
+        attempt = origin.attempt(clearance, estimate, request.user)
+        meter = Meter(self._ledger, attempt, self._clock_ns, asked.wanted, asked.guess)
+        return ChatCall(origin, request, deployment, meter, backend, self.deadlines, self._vigil)
 
     def deployments(self, caller: Caller) -> tuple[Deployment, ...]:
         roles.require(caller, "models.list")
@@ -197,60 +220,58 @@ class Road:
 
     async def open_embed(self, origin: Origin, request: EmbedRequest) -> Task[EmbedReply]:
         """Routes, admits and reserves. Raises CallerError, StoreUnavailable."""
-        deployment = self._deployment(origin, request.asked, request.asked_version)
-        service = _offered(self._embedders, deployment, "embeddings", request.asked)
+        clearance = self._of(origin, request.asked, request.asked_version)
+        service = _offered(self._embedders, clearance.deployment, "embeddings", request.asked)
         guess = reserve.texts(request.texts)
         return Task(
             origin,
-            deployment,
-            await self._meter(origin, deployment, guess, user=request.user),
-            service.embed(deployment, request, origin.call()),
+            clearance,
+            await self._meter(origin, clearance, guess, user=request.user),
+            service.embed(clearance.deployment, request, origin.call()),
             lambda reply: reply.usage if reply.usage.prompt_tokens else guess,
         )
 
     async def open_tokenize(self, origin: Origin, request: TokenizeRequest) -> Task[tuple[Tokenized, ...]]:
         """As `open_embed`. Tokenization costs nothing, but is on record."""
-        deployment = self._deployment(origin, request.asked, request.asked_version)
-        service = _offered(self._tokenizers, deployment, "tokenization", request.asked)
+        clearance = self._of(origin, request.asked, request.asked_version)
+        service = _offered(self._tokenizers, clearance.deployment, "tokenization", request.asked)
         return Task(
             origin,
-            deployment,
-            await self._meter(origin, deployment, Usage()),
-            service.tokenize(deployment, request, origin.call()),
+            clearance,
+            await self._meter(origin, clearance, Usage()),
+            service.tokenize(clearance.deployment, request, origin.call()),
             lambda _: Usage(provenance="counted"),
         )
 
     async def open_classify(self, origin: Origin, request: ClassifyRequest) -> Task[ClassifyReply]:
         """As `open_embed`."""
-        deployment = self._deployment(origin, request.asked, request.asked_version)
-        service = _offered(self._classifiers, deployment, "chat", request.asked, "classification")
+        clearance = self._of(origin, request.asked, request.asked_version)
+        service = _offered(self._classifiers, clearance.deployment, "chat", request.asked, "classification")
         return Task(
             origin,
-            deployment,
-            await self._meter(origin, deployment, reserve.texts((request.query, *request.labels))),
-            service.classify(deployment, request, origin.call()),
+            clearance,
+            await self._meter(origin, clearance, reserve.texts((request.query, *request.labels))),
+            service.classify(clearance.deployment, request, origin.call()),
             lambda reply: reply.usage,
         )
 
     def certified(self, origin: Origin, request: CertRequest) -> Deployment:
         """Whose certificate is asked for. Raises CallerError."""
-        return self._deployment(origin, request.asked, request.asked_version)
+        return self._of(origin, request.asked, request.asked_version).deployment
 
-    def _deployment(self, origin: Origin, asked: str, version: str) -> Deployment:
-        # Before anything is looked up: whose role it is not learns nothing of what is there.
-        roles.require(origin.caller, "models.call")
-        return self._router.deployment(origin.caller, asked, names=origin.names, version=version)
+    def _of(self, origin: Origin, asked: str, version: str) -> Clearance:
+        return self._clearance(origin.caller, asked, names=origin.names, version=version)
 
     async def result(self, task: Task[T]) -> T:
         return await task.result(self.deadlines.first_event_s)
 
-    async def _meter(
-        self, origin: Origin, deployment: Deployment, guess: Usage, estimate_tokens: int = 0, user: str = ""
-    ) -> Meter:
+    async def _meter(self, origin: Origin, clearance: Clearance, guess: Usage, user: str = "") -> Meter:
         """What is refused by a limit leaves no entry in the ledger; from here on nothing is waited for."""
-        wanted = self._reserve.wanted(origin.caller, deployment, origin.raw.now_ms, guess)
-        held = await self._reserve.take(wanted) if wanted is not None else None
-        return Meter(self._ledger, origin.attempt(deployment, estimate_tokens, user), self._clock_ms, held)
+        wanted = None
+        if clearance.rules:
+            wanted = self._reserve.wanted(clearance, origin.raw.now_ms, guess)
+            await self._reserve.take(wanted)
+        return Meter(self._ledger, origin.attempt(clearance, user=user), self._clock_ns, wanted)
 
 
 def _offered(
@@ -289,18 +310,6 @@ def _settled(meter: Meter) -> Generator[None]:
         raise
     finally:
         meter.settle("interrupted" if outcome != "done" and leaving.cut() else outcome, failure)
-
-
-@contextmanager
-def _settled_if_refused(meter: Meter) -> Generator[None]:
-    try:
-        yield
-    except ArkwayError as error:
-        meter.settle("refused" if isinstance(error, CallerError | Refused) else "upstream_error", error)
-        raise
-    except BaseException:
-        meter.settle("upstream_error")
-        raise
 
 
 @contextmanager

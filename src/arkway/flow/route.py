@@ -6,9 +6,14 @@ import difflib
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
+import msgspec
+
+from arkway.core import roles
 from arkway.core.caller import Caller
 from arkway.core.errors import ArkwayError, BackendUnavailable, EndpointNotFound, EndpointStopped, Forbidden
+from arkway.core.limit import Rule
 from arkway.core.model import Deployment, Endpoint, ModelCard
+from arkway.flow.admit import Admission
 from arkway.ports import Alias, Directory
 
 FindModel = Callable[[str, str], tuple[ModelCard, str] | None]
@@ -17,6 +22,7 @@ FindModel = Callable[[str, str], tuple[ModelCard, str] | None]
 # people leave out whole parts.
 NEAR_ID = 0.9
 NEAR_NAME = 0.6
+LANES_MAX = 4096
 
 
 class NameWaiting(EndpointNotFound):
@@ -39,6 +45,19 @@ class Target(NamedTuple):
     alias: str = ""
 
 
+class Clearance(msgspec.Struct, frozen=True, eq=False):
+    """What all calls of one caller to one endpoint have in common, for as long as nothing is changed.
+
+    ``model`` is the served name, ``rules`` the limits that they are under, ``costs``: some of these are on cost.
+    """
+
+    deployment: Deployment
+    model: str
+    admission: Admission
+    rules: tuple[Rule, ...]
+    costs: bool
+
+
 class Router:
     """Resolves an endpoint id, or a model's name or alias where names are on, within the caller's own project.
 
@@ -50,6 +69,39 @@ class Router:
         self._directory = directory
         self._find_model = find_model
         self._retired = frozenset(retired)
+        self._changes = -1
+        self._clearances: dict[tuple[Caller, str], Clearance] = {}
+
+    def clearance(self, caller: Caller, asked: str, *, names: bool, version: str = "") -> Clearance:
+        """As `deployment`, with what else follows from it. Raises Forbidden for a role that calls no models, too.
+
+        Calls to an endpoint's id are what nearly all calls are, and always mean the same until the directory or the
+        model changes. Whom a key belongs to and what it may do is part of what is remembered.
+        """
+        if self._changes != self._directory.changes:
+            # First, so that whatever is found while it changes is not kept.
+            self._clearances, self._changes = {}, self._directory.changes
+        clearance = self._clearances.get((caller, asked))
+        if clearance is not None:
+            endpoint = clearance.deployment.endpoint
+            model = self._find_model(endpoint.model_name, endpoint.model_version)
+            if model is not None and model[0] is clearance.deployment.card and model[1] == clearance.deployment.backend:
+                return clearance
+        return self._new_clearance(caller, asked, names, version)
+
+    def _new_clearance(self, caller: Caller, asked: str, names: bool, version: str) -> Clearance:
+        # Before anything is looked up: whose role it is not learns nothing of what is there.
+        roles.require(caller, "models.call")
+        deployment = self.deployment(caller, asked, names=names, version=version)
+        endpoint, card = deployment.endpoint, deployment.card
+        rules = self._directory.limits(caller.account, caller.project, caller.key_id, endpoint.id)
+        costs = any(rule.kind == "cost" for rule in rules)
+        clearance = Clearance(deployment, card.served_name, Admission(card), rules, costs)
+        if asked == endpoint.id:
+            if len(self._clearances) >= LANES_MAX:
+                self._clearances = {}
+            self._clearances[caller, asked] = clearance
+        return clearance
 
     def deployment(self, caller: Caller, asked: str, *, names: bool, version: str = "") -> Deployment:
         """What serves ``asked``: an endpoint id, else a model's own name, else an alias (without regard to case).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from typing import Protocol
 
 log = logging.getLogger("arkway")
@@ -12,7 +13,7 @@ TICK_S = 0.25
 
 
 class Watched(Protocol):
-    """What has a deadline. ``due_s``: a moment of the loop's clock, seconds."""
+    """What has a deadline. ``due_s``: a moment of the monotonic clock, seconds."""
 
     due_s: float
 
@@ -21,31 +22,27 @@ class Watched(Protocol):
 
 
 class Vigil:
-    """Looks every ``tick_s`` seconds who is late: a deadline is met at most that much too late."""
+    """Looks every ``tick_s`` seconds who is late: a deadline is met at most that much too late.
+
+    Whoever has no deadline any more takes itself out of ``watched``.
+    """
 
     def __init__(self, tick_s: float = TICK_S) -> None:
         self._tick_s = tick_s
-        self._watched: set[Watched] = set()
+        self.watched: set[Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, watched: Watched) -> None:
-        self._watched.add(watched)
+        self.watched.add(watched)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._look)
 
-    def remove(self, watched: Watched) -> None:
-        self._watched.discard(watched)
-
-    def watched(self) -> list[Watched]:
-        return list(self._watched)
-
     def _look(self) -> None:
-        loop = asyncio.get_running_loop()
-        now_s, self._timer = loop.time(), None
-        for late in [watched for watched in self._watched if watched.due_s <= now_s]:
+        now_s, self._timer = monotonic(), None
+        for late in [watched for watched in self.watched if watched.due_s <= now_s]:
             try:
                 late.expire()
             except Exception:
                 log.exception("internal error at a deadline")
-        if self._watched and self._timer is None:
-            self._timer = loop.call_later(self._tick_s, self._look)
+        if self.watched and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._look)

@@ -9,9 +9,12 @@ import logging
 from collections.abc import Callable, Sequence
 from time import monotonic
 
+import msgspec
+
 from arkway.core.chat import Usage
 from arkway.core.errors import ArkwayError, InternalError
 from arkway.core.events import Event, Fold
+from arkway.core.transient import Transient
 from arkway.flow.passage import Passage
 from arkway.flow.road import ChatCall
 from arkway.http.outlet import Outlet
@@ -28,30 +31,19 @@ NO_BUFFER = ("x-accel-buffering", "no")
 Over = Callable[[Visit], None]
 
 
-class Answering:
-    """What whole and streamed answers have in common. ``told_overhead``: answers carry what they cost here."""
+class Answering(Transient):
+    """What whole and streamed answers have in common. ``_told_overhead``: answers carry what they cost here."""
 
-    __slots__ = (
-        "_asked_s",
-        "_call",
-        "_dialect",
-        "_ended",
-        "_heard_s",
-        "_outlet",
-        "_over",
-        "_passage",
-        "_told_overhead",
-        "_visit",
-    )
-
-    def __init__(
-        self, visit: Visit, call: ChatCall, dialect: Dialect, outlet: Outlet, over: Over, *, told_overhead: bool
-    ) -> None:
-        self._visit, self._call, self._dialect = visit, call, dialect
-        self._outlet, self._over, self._told_overhead = outlet, over, told_overhead
-        self._passage: Passage | None = None
-        self._ended = False
-        self._asked_s = self._heard_s = 0.0
+    _visit: Visit
+    _call: ChatCall
+    _dialect: Dialect
+    _outlet: Outlet
+    _over: Over
+    _told_overhead: bool
+    _passage: Passage | None = None
+    _ended: bool = False
+    _asked_s: float = 0.0
+    _heard_s: float = 0.0
 
     def run(self) -> None:
         """Begins. What the backend refuses at once is answered at once."""
@@ -102,42 +94,32 @@ class Answering:
         if self._ended:
             return
         self._ended, self._passage = True, None
-        self._visit.close(self._call)
         self._over(self._visit)
 
     def _head(self, *headers: tuple[str, str]) -> Headers:
         head = self._visit.head(*headers)
         if self._told_overhead:
-            head.append(("x-arkway-overhead-us", str(self._overhead_us())))
+            # From the request's last byte to now, but for the time that the backend had.
+            backend_s = self._heard_s - self._asked_s if self._heard_s else 0.0
+            overhead_us = round((monotonic() - self._visit.heard_s - backend_s) * 1e6)
+            head.append(("x-arkway-overhead-us", str(max(0, overhead_us))))
         return head
-
-    def _overhead_us(self) -> int:
-        """From the request's last byte to now, but for the time that the backend had."""
-        backend_s = self._heard_s - self._asked_s if self._heard_s else 0.0
-        return max(0, round((monotonic() - self._visit.heard_s - backend_s) * 1e6))
 
 
 class WholeAnswer(Answering):
     """For a caller that does not stream."""
 
-    __slots__ = ("_fold",)
-
-    def __init__(
-        self, visit: Visit, call: ChatCall, dialect: Dialect, outlet: Outlet, over: Over, *, told_overhead: bool
-    ) -> None:
-        super().__init__(visit, call, dialect, outlet, over, told_overhead=told_overhead)
-        self._fold = Fold()
+    _fold: Fold = msgspec.field(default_factory=Fold)
 
     def events(self, batch: Sequence[Event]) -> None:
         self._heard_s = monotonic()
-        for event in batch:
-            self._fold.add(event)
+        self._fold.add_all(batch)
 
     def ended(self, usage: Usage) -> None:
         request = self._call.request
         try:
             reply = self._fold.reply(usage, logprobs=request.logprobs)
-            body = self._dialect.encode_chat(reply, request, self._call.tag)
+            body = self._dialect.encode_chat(reply, request, self._call.tag())
         except ArkwayError as error:
             self.failed(error)
         except Exception:
@@ -149,26 +131,12 @@ class WholeAnswer(Answering):
             self._end()
 
 
-class StreamAnswer(Answering):
+class StreamAnswer(Answering, kw_only=True):
     """For a caller that streams: nothing is sent before the first event, so that an error until then is a status."""
 
-    __slots__ = ("_encoder", "_pulse", "last_s")
-
-    def __init__(
-        self,
-        visit: Visit,
-        call: ChatCall,
-        dialect: Dialect,
-        outlet: Outlet,
-        over: Over,
-        pulse: Pulse,
-        *,
-        told_overhead: bool,
-    ) -> None:
-        super().__init__(visit, call, dialect, outlet, over, told_overhead=told_overhead)
-        self._pulse = pulse
-        self._encoder: StreamEncoder | None = None
-        self.last_s = 0.0
+    _pulse: Pulse
+    _encoder: StreamEncoder | None = None
+    last_s: float = 0.0
 
     def events(self, batch: Sequence[Event]) -> None:
         encoder = self._encoder or self._begun()
@@ -212,7 +180,7 @@ class StreamAnswer(Answering):
 
     def _begun(self) -> StreamEncoder:
         self._heard_s = monotonic()
-        encoder = self._encoder = self._dialect.stream(self._call.request, self._call.tag)
+        encoder = self._encoder = self._dialect.stream(self._call.request, self._call.tag())
         self._visit.status = 200
         self._outlet.start(200, self._head(STREAM, NO_CACHE, NO_BUFFER))
         self._pulse.add(self)

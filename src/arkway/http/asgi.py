@@ -67,11 +67,18 @@ class AsgiApp:
         self.limits = limits
 
     def refusal(
-        self, method: bytes, target: bytes, fields: list[tuple[bytes, bytes]], peer: str, error: ArkwayError
+        self,
+        method: bytes,
+        target: bytes,
+        fields: list[tuple[bytes, bytes]],
+        peer: str,
+        error: ArkwayError,
+        status: int,
     ) -> ErrorReply:
         """The answer, all of it, to what the edge found wanting before it became a request; counted like any other.
 
-        ``method``, ``target`` and ``fields`` as far as they are known: the dialect is the target's.
+        ``method``, ``target`` and ``fields`` as far as they are known: the dialect is the target's. ``status`` is what
+        is sent.
         """
         raw_path, _, query = target.partition(b"?")
         scope = {
@@ -83,7 +90,7 @@ class AsgiApp:
             "client": (peer, 0),
         }
         kept = _Kept()
-        refusing = self.server.refuse(self._raw(scope, _nothing), kept, error)
+        refusing = self.server.refuse(self._raw(scope, _nothing), kept, error, status)
         try:
             refusing.send(None)  # writes one answer and waits for nothing
         except StopIteration:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from arkway.core.errors import ArkwayError
 from arkway.core.raw import ErrorReply
 from arkway.http.asgi import Limits
+from arkway.outbox import Outbox
 
 if TYPE_CHECKING:
     from arkway.http.edge_exchange import Hot
@@ -28,9 +29,9 @@ CONNECTIONS_MIN = 16
 SURPLUS_SHARE, SURPLUS_MIN, SURPLUS_MAX = 8, 4, 256
 
 Fields = list[tuple[bytes, bytes]]
-Refuse = Callable[[bytes, bytes, Fields, str, ArkwayError], ErrorReply]
-"""``(method, target, fields, peer, error)``, each as far as it is known (else empty): the answer in the form of the
-dialect that the target belongs to."""
+Refuse = Callable[[bytes, bytes, Fields, str, ArkwayError, int], ErrorReply]
+"""``(method, target, fields, peer, error, status)``, each as far as it is known (else empty): the answer in the form of
+the dialect that the target belongs to. The status is what is sent."""
 
 
 class EdgeLimits(Limits, frozen=True, kw_only=True):
@@ -41,6 +42,7 @@ class EdgeLimits(Limits, frozen=True, kw_only=True):
     ``keep_alive_s``: between requests. A body is judged in windows of ``body_window_s``: in each at least
     ``body_bytes_per_s`` on average while the server reads. ``pipelined``: requests that may wait on one connection
     for their turn; the connection ends after the last one. ``extension_bytes``: chunk extensions and trailers.
+    ``bodies_max_bytes``: what has come of the bodies of all requests that are not answered yet, together.
     """
 
     connections: int = 10_000
@@ -52,6 +54,7 @@ class EdgeLimits(Limits, frozen=True, kw_only=True):
     body_bytes_per_s: int = 1024
     pipelined: int = 64
     extension_bytes: int = 1024
+    bodies_max_bytes: int = 256 * 1024 * 1024
 
     @property
     def head_bytes(self) -> int:
@@ -89,12 +92,14 @@ class Edge:
         self.limits = limits
         self.refuse = refuse
         self.hot = hot
+        self.outbox = Outbox()
         self.capacity = limits.connections
         self.open = 0
         self.surplus = 0
         self.refused = 0
+        self.bodies_bytes = 0
         self.now_s = 0.0
-        self.tick_s = min(max(_shortest(limits) / TICKS_PER_DEADLINE, TICK_MIN_S), TICK_MAX_S)
+        self.tick_s = _tick_s(limits)
         self.lines = b""
         self.lines_of: list[tuple[bytes, bytes]] | None = None
         self._addresses: dict[str, int] = {}
@@ -102,16 +107,22 @@ class Edge:
         self._timer: asyncio.TimerHandle | None = None
         self._set_dues()
 
+    def change(self, limits: EdgeLimits) -> None:
+        """Other limits from now on, for open connections too; a deadline that is set stays as it is."""
+        self.limits = limits
+        self.capacity = capacity(limits.connections)
+        self.tick_s = _tick_s(limits)
+        self._set_dues()
+
     def admit(self, address: str) -> bool:
         """Counts one more connection, unless it is one too many."""
         limits = self.limits
         if self.open >= self.capacity:
             return False
-        if limits.per_address and address:
-            held = self._addresses.get(address, 0)
-            if held >= limits.per_address:
-                return False
-            self._addresses[address] = held + 1
+        held = self._addresses.get(address, 0)
+        if limits.per_address and address and held >= limits.per_address:
+            return False
+        self._addresses[address] = held + 1
         self.open += 1
         return True
 
@@ -123,12 +134,11 @@ class Edge:
     def leave(self, address: str) -> None:
         """One that was admitted has ended."""
         self.open -= 1
-        if self.limits.per_address and address:
-            held = self._addresses[address] - 1
-            if held:
-                self._addresses[address] = held
-            else:
-                del self._addresses[address]
+        held = self._addresses[address] - 1
+        if held:
+            self._addresses[address] = held
+        else:
+            del self._addresses[address]
 
     def watch(self, loop: asyncio.AbstractEventLoop, connections: Collection[Swept]) -> None:
         """Sweeps these connections from now on, until there are none."""
@@ -175,6 +185,7 @@ def raise_descriptors(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _shortest(limits: EdgeLimits) -> float:
+def _tick_s(limits: EdgeLimits) -> float:
     times = (limits.first_byte_s, limits.head_s, limits.keep_alive_s, limits.body_window_s)
-    return min(*times, limits.body_s, limits.write_stall_s, limits.linger_s)
+    shortest_s = min(*times, limits.body_s, limits.write_stall_s, limits.linger_s)
+    return min(max(shortest_s / TICKS_PER_DEADLINE, TICK_MIN_S), TICK_MAX_S)

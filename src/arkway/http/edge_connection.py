@@ -12,6 +12,7 @@ from uvicorn.server import ServerState
 
 from arkway.http.edge import Edge, Fields, Refusal
 from arkway.http.edge_exchange import HotExchange, Queued
+from arkway.http.edge_repeats import Again, Repeated
 
 NEVER = float("inf")
 # A connection's phase: nothing has come yet; between requests; in a head; in a body; one too many, to be told so; not
@@ -20,22 +21,33 @@ NEW, IDLE, HEAD, BODY, SURPLUS, DEAF = range(6)
 
 
 class Connection(asyncio.Protocol):
-    """The state of one connection, and the half of it that is not HTTP."""
+    """The state of one connection, and the half of it that is not HTTP.
+
+    ``send`` writes, or keeps what cannot be written yet; see ``paused``. It is the transport's own method.
+    """
 
     __slots__ = (
         "_address",
         "_admitted",
+        "_before",
+        "_body_before",
         "_body_bytes",
         "_carried",
         "_chunks",
+        "_content_at",
+        "_data",
         "_deadline_s",
         "_dropped",
-        "_fed",
         "_flags",
+        "_fresh",
         "_head_bytes",
         "_headers",
+        "_held_bytes",
         "_judged_bytes",
         "_last",
+        "_left",
+        "_line",
+        "_misses",
         "_parser",
         "_phase",
         "_queue",
@@ -43,7 +55,9 @@ class Connection(asyncio.Protocol):
         "_refusal",
         "_requests",
         "_sink",
+        "_start",
         "_url",
+        "again",
         "app_state",
         "client",
         "closing",
@@ -83,16 +97,17 @@ class Connection(asyncio.Protocol):
         self._queue: deque[Queued] | None = None
         self._sink: HotExchange | Queued | None = None
         self._refusal: Refusal | None = None
+        self.again: Again | None = None
+        self._before: Repeated | None = None
+        self._left = self._misses = self._held_bytes = 0
         self._reading = True
         self._admitted = self._last = self._dropped = False
         self._headers: Fields = []
         self._url = b""
-        self._flags = self._requests = self._fed = self._head_bytes = 0
+        self._data, self._line, self._fresh = b"", bytearray(), False
+        self._start = self._content_at = self._body_before = 0
+        self._flags = self._requests = self._head_bytes = 0
         self._body_bytes = self._judged_bytes = self._carried = self._chunks = 0
-
-    def send(self, data: bytes) -> None:
-        """Writes, or keeps what cannot be written yet; see ``paused``."""
-        self.transport.write(data)
 
     @property
     def head_lines(self) -> bytes:
@@ -101,6 +116,20 @@ class Connection(asyncio.Protocol):
         if edge.lines_of is not headers:
             edge.lines_of, edge.lines = headers, b"".join(b"%b: %b\r\n" % field for field in headers)
         return edge.lines
+
+    def send(self, data: bytes) -> None:
+        """To the client, before this turn of the loop is over."""
+        self.edge.outbox.add(self.loop, self.transport, data)
+
+    def hang_up(self) -> None:
+        """Once everything is written."""
+        self.edge.outbox.flush()
+        self.transport.close()
+
+    def break_off(self) -> None:
+        """At once; what is not written by now is lost."""
+        self.edge.outbox.flush()
+        self.transport.abort()
 
     def pause_reading(self) -> None:
         if self._reading:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import httptools
 
-from arkway.core.errors import BadRequest, HeadTooLarge, InternalError, Overloaded
+from arkway.core.errors import BackendUnavailable, BadRequest, HeadTooLarge, InternalError, Overloaded
 from arkway.core.raw import ErrorReply
 from arkway.http.edge import EdgeLimits, Refusal
 
@@ -45,6 +45,12 @@ def head_too_large(limits: EdgeLimits) -> Refusal:
 def crowded() -> Refusal:
     """One connection too many."""
     return Refusal(503, Overloaded("the server has as many connections as it takes; try again in a moment"))
+
+
+def full() -> Refusal:
+    """One body too many."""
+    message = "the server holds as many request bodies as it takes; send this again in a moment"
+    return Refusal(503, BackendUnavailable(message))
 
 
 def target_in(data: bytes) -> bytes:

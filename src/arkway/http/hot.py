@@ -19,11 +19,16 @@ from arkway.http.edge import Fields
 from arkway.http.outlet import Source
 from arkway.http.protocol import EdgeProtocol
 from arkway.http.serve import Server
+from arkway.http.surface import Route
 from arkway.http.visit import Headers, Visit
+from arkway.ports import Refusing
 
 STATUS_LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
 LENGTH_DIGITS = 12
 HELD_IDS = 256
+# What clients make up for every request, and what makes a signature another one each time.
+MADE_UP = frozenset((b"idempotency-key", b"traceparent", b"tracestate", b"x-client-request-id", b"x-request-id"))
+SIGNED = MADE_UP | {b"authorization", b"x-content-sha256", b"x-date"}
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -32,36 +37,90 @@ class HotPath:
     """Implements `arkway.http.edge_exchange.Hot` for the chat routes. ``server()`` is the one that serves just now."""
 
     def __init__(self, server: Callable[[], Server], entropy: Callable[[int], bytes]) -> None:
-        self._server = server
+        self.server = server
         self._entropy = entropy
-        self._held = b""
+        self._held: list[bytes] = []
 
     def __call__(self, protocol: EdgeProtocol, method: bytes, target: bytes, headers: Fields, /) -> HotChat | None:
-        server = self._server()
+        server = self.server()
         route = server.chat_route(method, target) if not protocol.closing else None
         if route is None:
             return None
         named = _named(headers)
         if named is None or not _ordinary(named, route.body_max_bytes):
             return None
-        path, _, query = target.decode("latin-1").partition("?")
+        familiar = Familiar(self, server, route, target, headers, named)
+        exchange = familiar.begin(protocol)
+        if exchange is not None:
+            protocol.again = familiar
+        return exchange
+
+    def request_id(self, now_ms: int) -> str:
+        """Entropy is fetched for many ids at a time: asking the kernel costs more than all the rest of an id."""
+        if not self._held:
+            size = REQUEST_ID_ENTROPY_BYTES
+            entropy = self._entropy(HELD_IDS * size)
+            self._held = [entropy[start : start + size] for start in range(0, len(entropy), size)]
+        return request_id(now_ms, self._held.pop())
+
+
+class Familiar:
+    """What a head has been found to say, for this request and the next with such a head.
+
+    Implements `arkway.http.edge_repeats.Again`.
+    """
+
+    __slots__ = (
+        "_dialect",
+        "_hot",
+        "_named",
+        "_path",
+        "_proof",
+        "_query",
+        "_route",
+        "_server",
+        "body_max_bytes",
+        "fields",
+        "varying",
+    )
+
+    def __init__(
+        self, hot: HotPath, server: Server, route: Route, target: bytes, headers: Fields, named: dict[str, str]
+    ) -> None:
+        self._hot, self._server, self._route = hot, server, route
+        self._path, _, self._query = target.decode("latin-1").partition("?")
+        self._named, self.fields = named, tuple(headers)
+        self._dialect: Refusing | None = None
+        self._proof: Proof | None = None
+        self.body_max_bytes = route.body_max_bytes
+        self.varying = MADE_UP
+
+    def change(self, values: dict[int, bytes]) -> None:
+        fields, named = list(self.fields), dict(self._named)
+        for place, value in values.items():
+            name = fields[place][0]
+            fields[place] = (name, value)
+            named[name.decode("latin-1")] = value.decode("latin-1")
+        self.fields, self._named = tuple(fields), named
+
+    def begin(self, protocol: EdgeProtocol) -> HotChat | None:
+        hot, server, path = self._hot, self._server, self._path
+        if hot.server() is not server:
+            return None
         now_ms = time_ns() // 1_000_000
         peer = protocol.client[0] if protocol.client else ""
         raw = RawRequest(
-            "POST", path, query, named, self._request_id(now_ms), now_ms, _given, peer, path, tuple(headers)
+            "POST", path, self._query, self._named, hot.request_id(now_ms), now_ms, _given, peer, path, self.fields
         )
         try:
-            visit, proof = server.begin(raw, route)
+            visit, proof = server.begin(raw, self._route, self._dialect, self._proof)
         except Exception:
             return None  # refused with all that belongs to it, such as a body that is still on its way
+        if proof.tap is not None:
+            self.varying = SIGNED
+        # Where the credentials may vary between heads that count as the same, each of them proves itself.
+        self._dialect, self._proof = visit.dialect, proof if self.varying is MADE_UP else None
         return HotChat(protocol, server, visit, proof)
-
-    def _request_id(self, now_ms: int) -> str:
-        """Entropy is fetched for many ids at a time: asking the kernel costs more than all the rest of an id."""
-        if len(self._held) < REQUEST_ID_ENTROPY_BYTES:
-            self._held = self._entropy(HELD_IDS * REQUEST_ID_ENTROPY_BYTES)
-        entropy, self._held = self._held[:REQUEST_ID_ENTROPY_BYTES], self._held[REQUEST_ID_ENTROPY_BYTES:]
-        return request_id(now_ms, entropy)
 
 
 class HotChat:
@@ -156,7 +215,7 @@ class HotChat:
     def abort(self) -> None:
         if not self._over:
             self._over, self._source = True, None
-            self._protocol.transport.abort()
+            self._protocol.break_off()
 
     def _lines(self, status: int, headers: Headers) -> bytes:
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers])

@@ -13,34 +13,38 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-import httptools
-
 from arkway.core.errors import BadRequest, HeadTooLarge, RequestTimeout
 from arkway.flow.leaving import stopping
+from arkway.http import edge_repeats
 from arkway.http.edge import Edge, EdgeLimits, Fields, Refusal, Refuse
 from arkway.http.edge_asgi import asgi_exchange
-from arkway.http.edge_connection import BODY, DEAF, HEAD, IDLE, NEVER, SURPLUS, Connection
+from arkway.http.edge_connection import BODY, DEAF, HEAD, IDLE, NEVER, SURPLUS
 from arkway.http.edge_exchange import STARTING, Hot, HotExchange, Queued
-from arkway.http.edge_head import BODIED, CHUNKED, EXPECTS, examined, located, lowered, measured
-from arkway.http.edge_refusals import crowded, head_too_large, last_answer, target_in, understood
+from arkway.http.edge_head import BODIED, EXPECTS, examined, located, lowered, measured
+from arkway.http.edge_reading import HEAD_END, Reading
+from arkway.http.edge_refusals import crowded, full, last_answer, target_in
+from arkway.http.edge_repeats import Repeated
 
 SURPLUS_S = 1.0
-CHUNK_FRAMING_BYTES = 32
-SLICE_BYTES = 1024
-HEAD_END = b"\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class EdgeProtocol(Connection):
+class EdgeProtocol(Reading):
     """One connection. What an exchange uses:
 
-    `send` and `finished`; ``paused``: the client is behind, from before the exchange began perhaps (afterwards
+    ``send`` and `finished`; ``paused``: the client is behind, from before the exchange began perhaps (afterwards
     `HotExchange.on_pause` tells); ``closing``: the answer is the connection's last and has to say
     ``connection: close``; `head_lines` for every answer; `go_on` before it waits for a body; `pause_reading` and
     `resume_reading`; ``client``: the peer's address and port.
     """
 
     __slots__ = ()
+
+    @classmethod
+    def limit(cls, limits: EdgeLimits) -> None:
+        """Other limits for all connections, those that are open too."""
+        cls.edge.change(limits)
+        cls.header_count = limits.header_count
 
     # What an exchange calls.
 
@@ -51,12 +55,17 @@ class EdgeProtocol(Connection):
         if self._sink is self.exchange:
             self._sink = None
         self.exchange = None
+        if self._held_bytes and not self._queue:
+            self.edge.bodies_bytes -= self._held_bytes
+            self._held_bytes = 0
         if self.transport.is_closing():
             self._silence()
         elif unread:
             self._linger()
         elif self.closing or not keep_alive:
             self._end()
+        elif self._phase == IDLE and not self._queue and self._reading and self._refusal is None:
+            self.due_s = self.edge.idle_due_s
         else:
             self._go_to_next()
 
@@ -64,7 +73,8 @@ class EdgeProtocol(Connection):
         """Lets a client send its body that waits to be asked (``Expect: 100-continue``)."""
         if self.expects:
             self.expects = False
-            self.transport.write(CONTINUE)
+            self.send(CONTINUE)
+            self.edge.outbox.flush()  # the ASGI application, who asks for this, writes past the outbox
             if self._phase == BODY:
                 self._await_body()
 
@@ -95,22 +105,28 @@ class EdgeProtocol(Connection):
             self.edge.leave(self._address)
         else:
             self.edge.surplus -= 1
+        self._hold(-self._held_bytes)
         self.due_s = self.write_due_s = NEVER
         self._phase = DEAF
         exchange, self.exchange = self.exchange, None
-        self._sink = self._queue = self._parser = None
+        self._sink = self._queue = self._parser = self.again = self._before = None
         if exchange is not None:
             exchange.on_disconnect()
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
+        if phase == IDLE and self._before is not None and self._begin_again(self._before, data):
+            return
         if phase == SURPLUS:
             self._url = target_in(data)
             self._refuse(crowded())
         elif phase == DEAF or (self._last and phase != BODY):
             self._dropped = True
         elif phase == BODY:
-            self._feed_body(data)
+            if self._left:
+                self._take_body(data)
+            else:
+                self._feed_body(data)
         else:
             self._feed_head(data)
 
@@ -122,7 +138,7 @@ class EdgeProtocol(Connection):
         self.closing = self._last = True
         if self.exchange is None:
             self._silence()
-            self.transport.close()
+            self.hang_up()
 
     def cut(self) -> None:
         """The server has waited for this long enough."""
@@ -145,7 +161,7 @@ class EdgeProtocol(Connection):
             self._judge_body()
         elif self.exchange is None:
             self._silence()
-            self.transport.close()
+            self.hang_up()
 
     # What the parser calls.
 
@@ -159,6 +175,8 @@ class EdgeProtocol(Connection):
             raise Refusal(400, BadRequest("the connection has ended"))
         self._requests += 1
         self._phase = HEAD
+        self._begin_line()
+        self.again = self._before = None
         self._headers = []
         self._url = b""
         self._head_bytes = 0
@@ -181,10 +199,11 @@ class EdgeProtocol(Connection):
         parser = self._parser
         version, method, target = parser.get_http_version(), parser.get_method(), self._url
         try:
+            self._check_line(method, version)
             headers, flags = examined(self._headers, version)
             if target[:1] != b"/" or b"#" in target:
                 target = located(target, method, headers)
-            if self._head_bytes + self._fed > self.edge.limits.header_bytes:
+            if self._head_bytes + len(self._data) > self.edge.limits.header_bytes:
                 measured(headers, self.edge.limits)
         except Refusal as refusal:
             raise self._refused(refusal) from None
@@ -212,6 +231,8 @@ class EdgeProtocol(Connection):
     def on_body(self, data: bytes) -> None:
         self._body_bytes += len(data)
         if self._sink is not None:
+            if not self._hold(len(data)):
+                raise self._refused(full())
             self._sink.on_body(data)
 
     def on_message_complete(self) -> None:
@@ -223,6 +244,16 @@ class EdgeProtocol(Connection):
         if sink is not None:
             sink.on_complete()
 
+    def _hold(self, body_bytes: int) -> bool:
+        """Counts what is kept of bodies until their requests are answered; False = there is no room for it."""
+        edge = self.edge
+        whole = edge.bodies_bytes + body_bytes
+        if body_bytes > 0 and whole > edge.limits.bodies_max_bytes:
+            return False
+        edge.bodies_bytes = whole
+        self._held_bytes += body_bytes
+        return True
+
     # What a request's life consists of.
 
     def _begin(
@@ -232,6 +263,7 @@ class EdgeProtocol(Connection):
         self.exchange = STARTING
         self.closing = not keep_alive
         self.expects = bool(flags & EXPECTS)
+        self.again = None
         hot = self.edge.hot
         exchange = None if hot is None else hot(self, method, target, headers)
         if self.exchange is not STARTING:
@@ -263,75 +295,57 @@ class EdgeProtocol(Connection):
                 begun.on_body(piece)
         if request.complete and self.exchange is begun is not None:
             begun.on_complete()
+        self.again = None  # came of another head than the one that is read now, if any is
 
-    def _feed_head(self, data: bytes) -> None:
-        """Never more than a head may have, so that the parser does not gather what is refused anyway."""
-        room = self.edge.limits.head_bytes - self._head_bytes
-        if len(data) > room:
-            self._feed_head(data[:room])
-            if self._phase == HEAD and self._head_bytes >= self.edge.limits.head_bytes:
-                self._fail(head_too_large(self.edge.limits))
-            else:
-                self.data_received(data[room:])
-            return
-        if len(data) > SLICE_BYTES and b"chunked" in data[: (end := data.find(HEAD_END) + len(HEAD_END))]:
-            self._feed_counted(data[:end])
-            self.data_received(data[end:])
+    # A head that came before: what it says is known, and the parser, which is between two messages, is not asked.
+
+    def _keep_head(self, data: bytes) -> None:
+        """Of a request whose head came in one piece, and nothing but content behind it."""
+        again, self.again = self.again, None
+        end = data.find(HEAD_END) + len(HEAD_END)
+        plain = self._flags == BODIED and not self._last and self._phase in (BODY, IDLE)
+        if (
+            again is not None
+            and plain
+            and self._misses < edge_repeats.MISSES_MAX
+            and end + self._body_bytes == len(data)
+        ):
+            self._before = Repeated(data[:end], again)
+
+    def _begin_again(self, before: Repeated, data: bytes) -> bool:
+        if self.exchange is not None or self._last:
+            return False
+        exchange = before.begin(self, data)
+        if exchange is None:
+            self._misses += 1
+            return False
+        self._misses = 0
+        self._requests += 1
+        self.exchange = exchange
+        if len(data) == before.end + before.length and self._hold(before.length):
+            self.due_s = NEVER
+            exchange.on_body(data[before.end :])
+            exchange.on_complete()
         else:
-            self._feed_counted(data)
+            self._phase, self._sink = BODY, exchange
+            self._left, self._body_bytes = before.length, 0
+            self._await_body()
+            if len(data) > before.end:
+                self._take_body(data[before.end :])
+        return True
 
-    def _feed_counted(self, data: bytes) -> None:
-        before, between = self._requests, self._phase != HEAD
-        self._feed(data)
-        if self._requests == before + between:
-            if self._phase == HEAD:
-                self._head_bytes += len(data)
-            elif self._phase == BODY and self._flags & CHUNKED:
-                head = sum(len(name) + len(value) + 4 for name, value in self._headers) + len(self._url)
-                self._weigh_framing(self._head_bytes + len(data) - head - self._body_bytes, self._chunks)
-
-    def _feed_body(self, data: bytes) -> None:
-        if not self._flags & CHUNKED:
-            self._feed(data)
-            return
-        # In slices, to tell framing from content about that exactly.
-        for start in range(0, len(data), SLICE_BYTES):
-            piece = data[start : start + SLICE_BYTES]
-            if self._phase != BODY:
-                self.data_received(data[start:])
-                return
-            chunks, body_bytes = self._chunks, self._body_bytes
-            self._feed(piece)
-            if self._phase == BODY and self._flags & CHUNKED:
-                self._weigh_framing(len(piece) - (self._body_bytes - body_bytes), self._chunks - chunks)
-
-    def _weigh_framing(self, framing_bytes: int, chunks: int) -> None:
-        """What is neither content nor the least that chunks need: extensions and trailers."""
-        self._carried += framing_bytes
-        most = self.edge.limits.extension_bytes
-        if self._carried > most + CHUNK_FRAMING_BYTES * (chunks + 1):
-            self._fail(Refusal(400, BadRequest(f"chunk extensions and trailers have at most {most} bytes")))
-        elif chunks:
-            self._carried = 0
-
-    def _feed(self, data: bytes) -> None:
-        self._fed = len(data)
+    def _take_body(self, data: bytes) -> None:
+        left = self._left
+        self._left = max(0, left - len(data))
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # Not taken up: the request is an ordinary one, and so is what follows it.
-            if rest := data[upgrade.args[0] :]:
-                self.data_received(rest)
-        except httptools.HttpParserError as error:
-            if self._phase == DEAF or (self._last and self._phase != BODY and self._refusal is None):
-                self._dropped = True  # more, after what was to be the last request
-            else:
-                self._fail(self._refusal or understood(error))
-
-    def _refused(self, refusal: Refusal) -> Refusal:
-        """Keeps it until the parser has given up."""
-        self._refusal = refusal
-        return refusal
+            self.on_body(data[:left])
+        except Refusal as refusal:
+            self._fail(refusal)
+            return
+        if not self._left:
+            self.on_message_complete()
+            if len(data) > left:
+                self.data_received(data[left:])
 
     # How a connection ends.
 
@@ -379,7 +393,8 @@ class EdgeProtocol(Connection):
         self._refusal = None
         self.edge.refused += 1
         method = self._parser.get_method() if self._url and self._admitted else b""
-        reply = self.edge.refuse(method, self._url, lowered(self._headers), self._address, refusal.error)
+        fields = lowered(self._headers)
+        reply = self.edge.refuse(method, self._url, fields, self._address, refusal.error, refusal.status)
         self.send(last_answer(refusal.status, self.head_lines, reply, with_body=method != b"HEAD"))
         self._linger()
 
@@ -388,16 +403,17 @@ class EdgeProtocol(Connection):
             self._linger()
         else:
             self._silence()
-            self.transport.close()
+            self.hang_up()
 
     def _linger(self) -> None:
         """Throws away what the client is still sending, for a while, so that it sees the answer and not a reset."""
         self._silence()
         if self.expects:
-            self.transport.close()
+            self.hang_up()
             return
         self.resume_reading()
         self.due_s = self.edge.after(self.edge.limits.linger_s)
+        self.edge.outbox.flush()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 

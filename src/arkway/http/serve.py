@@ -42,6 +42,7 @@ from arkway.ports import (
     Listing,
     Observer,
     Outcome,
+    Refusing,
     Tokenizing,
 )
 
@@ -115,12 +116,16 @@ class Server:
             log.exception("internal error", extra={"request_id": raw.request_id})
             await self._refuse(visit, writer, InternalError())
 
-    async def refuse(self, raw: RawRequest, writer: Writer, error: ArkwayError) -> None:
-        """Answers a request that has no route, or that the transport already found wanting: operation ``none``."""
+    async def refuse(self, raw: RawRequest, writer: Writer, error: ArkwayError, status: int = 0) -> None:
+        """Answers a request that has no route, or that the transport already found wanting: operation ``none``.
+
+        ``status``: what the transport sends in place of the dialect's own; 0 = that.
+        """
         visit = Visit(raw, self._surface.dialect_at(raw.path).suited(raw))
         # The body is not read here, so that nobody knows: see `_body`.
         visit.stream = visit.dialect.deaf_to_status and raw.path.endswith("/chat")
         visit.note(error)
+        visit.status = status or visit.status
         self._observer.started(visit.dialect.name, "none")
         self._observer.ended(visit.record("none", "refused"))
         await self._refuse(visit, writer, error)
@@ -204,31 +209,36 @@ class Server:
         dialect = cast(Dialect, visit.dialect)
         request = dialect.decode_embed(origin.raw, body)
         visit.adjust(request.ignored)
-        with visit.of(await self._road.open_embed(origin, request)) as task:
-            reply = await self._road.result(task)
-            await self._reply(visit, writer, dialect.encode_embed(reply, request, task.tag))
+        task = await self._road.open_embed(origin, request)
+        visit.meter = task.meter
+        reply = await self._road.result(task)
+        await self._reply(visit, writer, dialect.encode_embed(reply, request, task.tag))
 
     async def _tokenize(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
         dialect = cast(Tokenizing, visit.dialect)
         request = dialect.decode_tokenize(origin.raw, body)
         visit.adjust(request.ignored)
-        with visit.of(await self._road.open_tokenize(origin, request)) as task:
-            reply = await self._road.result(task)
-            await self._reply(visit, writer, dialect.encode_tokenize(reply, request, task.tag))
+        task = await self._road.open_tokenize(origin, request)
+        visit.meter = task.meter
+        reply = await self._road.result(task)
+        await self._reply(visit, writer, dialect.encode_tokenize(reply, request, task.tag))
 
     async def _classify(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
         dialect = cast(Classifying, visit.dialect)
         request = dialect.decode_classify(origin.raw, body)
         visit.adjust(request.ignored)
-        with visit.of(await self._road.open_classify(origin, request)) as task:
-            reply = await self._road.result(task)
-            await self._reply(visit, writer, dialect.encode_classify(reply, request, task.tag))
+        task = await self._road.open_classify(origin, request)
+        visit.meter = task.meter
+        reply = await self._road.result(task)
+        await self._reply(visit, writer, dialect.encode_classify(reply, request, task.tag))
 
     async def _certify(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
         dialect = cast(Certifying, visit.dialect)
         request = dialect.decode_cert(origin.raw, body)
         visit.deployment = self._road.certified(origin, request)
-        await self._reply(visit, writer, dialect.encode_cert(visit.deployment, request, origin.tag(visit.deployment)))
+        await self._reply(
+            visit, writer, dialect.encode_cert(visit.deployment, request, origin.tag(visit.deployment.card.served_name))
+        )
 
     async def _control(self, visit: Visit, origin: Origin, body: bytes, writer: Writer) -> None:
         raw, dialect = origin.raw, cast(Controlling, visit.dialect)
@@ -271,13 +281,19 @@ class Server:
             return None
         return route if route.operation == "chat" else None
 
-    def begin(self, raw: RawRequest, route: Route) -> tuple[Visit, Proof]:
-        """Whom a request claims to be from, before its body is read. Raises Unauthenticated, BadRequest."""
+    def begin(
+        self, raw: RawRequest, route: Route, dialect: Refusing | None = None, before: Proof | None = None
+    ) -> tuple[Visit, Proof]:
+        """Whom a request claims to be from, before its body is read. Raises Unauthenticated, BadRequest.
+
+        ``dialect`` and ``before`` are what came of an earlier request with such a head (`Identity.again`).
+        """
         assert route.auth != "none"
-        visit, proof = (
-            Visit(raw, self._surface.dialect(route).suited(raw), route),
-            self._identity.begin(raw, route.auth),
-        )
+        visit = Visit(raw, dialect or self._surface.dialect(route).suited(raw), route)
+        if before is None:
+            proof = self._identity.begin(raw, route.auth)
+        else:
+            proof = self._identity.again(before, raw, route.auth)
         self._observer.started(route.dialect, route.operation)
         return visit, proof
 
@@ -309,20 +325,24 @@ class Server:
             return None
 
     def _asked(self, visit: Visit, origin: Origin, body: bytes) -> Asked:
-        request = cast(Dialect, visit.dialect).decode_chat(origin.raw, body)
+        dialect: Dialect = visit.dialect  # type: ignore[assignment] # that of a route for chat
+        request = dialect.decode_chat(origin.raw, body)
         visit.stream = request.stream
         asked = self._road.ask_chat(origin, request)
-        visit.adjust(asked.request.ignored, asked.request.clamped)
+        request = asked.request
+        if request.ignored or request.clamped:
+            visit.adjust(request.ignored, request.clamped)
         return asked
 
     def _answer(self, visit: Visit, call: ChatCall, outlet: Outlet, over: Over) -> Answering:
-        visit.deployment = call.deployment
-        dialect, told = cast(Dialect, visit.dialect), self._told_overhead
+        visit.meter = call.meter
+        dialect: Dialect = visit.dialect  # type: ignore[assignment] # that of a route for chat
+        told = self._told_overhead
         answer: Answering
         if call.request.stream:
-            answer = StreamAnswer(visit, call, dialect, outlet, over, self._pulse, told_overhead=told)
+            answer = StreamAnswer(visit, call, dialect, outlet, over, told, _pulse=self._pulse)
         else:
-            answer = WholeAnswer(visit, call, dialect, outlet, over, told_overhead=told)
+            answer = WholeAnswer(visit, call, dialect, outlet, over, told)
         answer.run()
         return answer
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from itertools import islice
 from time import monotonic
-from typing import Any, TypeVar
+
+import msgspec
 
 from arkway.core.caller import Caller
 from arkway.core.chat import Usage
 from arkway.core.errors import ArkwayError, InternalError
 from arkway.core.model import Deployment
 from arkway.core.raw import RawRequest
-from arkway.flow.road import ChatCall, Task
+from arkway.core.transient import Transient
+from arkway.flow.meter import Meter
 from arkway.http.surface import Route
 from arkway.ports import Adjustment, CallRecord, Outcome, Refusing
 
@@ -21,45 +22,29 @@ ADJUSTED_SHOWN = 32
 JSON = ("content-type", "application/json; charset=utf-8")
 
 Headers = list[tuple[str, str]]
-AnyCall = TypeVar("AnyCall", bound=ChatCall | Task[Any])
+UNUSED = Usage()
 
 
-class Visit:
-    """One request. ``heard_s`` is when all of it was here, on the monotonic clock."""
+class Visit(Transient):
+    """One request. ``heard_s`` is when all of it was here, on the monotonic clock, ``meter`` that of its call.
 
-    __slots__ = (
-        "adjusted",
-        "caller",
-        "deployment",
-        "dialect",
-        "error",
-        "first_token_s",
-        "heard_s",
-        "listened",
-        "raw",
-        "route",
-        "settled",
-        "started_s",
-        "status",
-        "stream",
-        "usage",
-    )
+    ``deployment``: what was asked about without a call.
+    """
 
-    def __init__(self, raw: RawRequest, dialect: Refusing, route: Route | None = None) -> None:
-        self.raw = raw
-        self.route = route
-        self.dialect = dialect
-        self.caller: Caller | None = None
-        self.deployment: Deployment | None = None
-        self.usage = Usage()
-        self.first_token_s = -1.0
-        self.settled: Outcome | None = None
-        self.status = 0
-        self.error = ""
-        self.stream = False
-        self.listened = False
-        self.adjusted: tuple[tuple[str, Adjustment], ...] = ()
-        self.started_s = self.heard_s = monotonic()
+    raw: RawRequest
+    dialect: Refusing
+    route: Route | None = None
+    caller: Caller | None = None
+    meter: Meter | None = None
+    deployment: Deployment | None = None
+    settled: Outcome | None = None
+    status: int = 0
+    error: str = ""
+    stream: bool = False
+    listened: bool = False
+    adjusted: tuple[tuple[str, Adjustment], ...] = ()
+    started_s: float = msgspec.field(default_factory=monotonic)
+    heard_s: float = 0.0
 
     def note(self, error: Exception) -> None:
         """What went wrong, for observers: an error that is not of the tree is an internal one."""
@@ -72,26 +57,11 @@ class Visit:
         if ignored or clamped:
             self.adjusted = (*((name, "ignored") for name in ignored), *((name, "clamped") for name in clamped))
 
-    @contextmanager
-    def of(self, call: AnyCall) -> Generator[AnyCall]:
-        """What an admitted call is about, and in the end what the ledger has on record of it."""
-        self.deployment = call.deployment
-        try:
-            yield call
-        finally:
-            self.close(call)
-
-    def close(self, call: ChatCall | Task[Any]) -> None:
-        """What the ledger has on record of the call."""
-        self.settled = call.meter.outcome
-        self.usage = call.meter.usage()
-        self.first_token_s = call.meter.first_token_ms / 1000
-
     def head(self, *headers: tuple[str, str]) -> Headers:
         """The headers every answer carries: our request id, and the client's own echoed (protocol §0 rule 12)."""
         request_id = self.raw.request_id
         common = [("x-request-id", request_id), ("x-tt-logid", request_id)]
-        client_id = self.raw.header("x-client-request-id")
+        client_id = self.raw.headers.get("x-client-request-id")
         if client_id and len(client_id) <= 256 and client_id.isascii() and client_id.isprintable():
             common.append(("x-client-request-id", client_id))
         if self.adjusted:
@@ -107,22 +77,32 @@ class Visit:
 
     def record(self, operation: str, outcome: Outcome) -> CallRecord:
         """For observers. Where the ledger has settled the call, its word is the outcome."""
-        deployment = self.deployment
+        duration_s = monotonic() - self.started_s
+        meter, deployment = self.meter, self.deployment
+        endpoint_id = model = ""
+        usage, first_token_s = UNUSED, -1.0
+        if meter is not None:
+            endpoint_id, model = meter.attempt.endpoint_id, meter.attempt.model
+            usage, outcome = meter.spent, meter.outcome or outcome
+            if meter.first_token_ms >= 0:
+                first_token_s = meter.first_token_ms / 1000
+        elif deployment is not None:
+            endpoint_id, model = deployment.endpoint.id, deployment.card.served_name
         return CallRecord(
-            request_id=self.raw.request_id,
-            dialect=self.dialect.name,
-            operation=operation,
-            endpoint_id=deployment.endpoint.id if deployment else "",
-            model=deployment.card.served_name if deployment else "",
-            status=self.status,
-            error=self.error,
-            outcome=self.settled or outcome,
-            usage=self.usage,
-            first_token_s=self.first_token_s,
-            duration_s=monotonic() - self.started_s,
-            stream=self.stream,
-            key_id=self.caller.key_id if self.caller else "",
-            adjusted=self.adjusted,
+            self.raw.request_id,
+            self.dialect.name,
+            operation,
+            endpoint_id,
+            model,
+            self.status,
+            self.error,
+            self.settled or outcome,
+            usage,
+            first_token_s,
+            duration_s,
+            self.stream,
+            self.caller.key_id if self.caller is not None else "",
+            self.adjusted,
         )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple
 
 from arkway.core.limit import Demand, Rule, Used, window
+from arkway.core.transient import Transient
 from arkway.limits.bucket import Bucket, rate
 from arkway.limits.refusal import BUSY_RETRY_S, Refusal, worst
 
@@ -47,7 +48,7 @@ class MemoryLimiter:
     ) -> None:
         self._burst_s, self._share = burst_s, share
         self._spent, self._tell, self._clock_s = spent, tell, clock_s
-        self._plans: dict[int, tuple[tuple[Rule, ...], list[_Slot]]] = {}
+        self._plans: dict[int, _Plan] = {}
         self._rates: dict[str, Bucket] = {}
         self._leases: dict[str, _Leases] = {}
         self._quotas: dict[str, _Quota] = {}
@@ -55,100 +56,127 @@ class MemoryLimiter:
     def hold_nowait(self, demand: Demand) -> MemoryHold:
         """Takes from every limit, or raises RateLimited or QuotaExhausted and takes from none."""
         now_s = self._clock_s()
-        slots = self._slots(demand.rules)
-        over = [refusal for slot in slots if (refusal := slot.refusal(demand, now_s)) is not None]
+        plan = self._plans.get(id(demand.rules))
+        if plan is None or plan.rules is not demand.rules:
+            plan = self._plan(demand.rules)
+        over = plan.over(demand, now_s)
         if over:
-            slots = self._passed(slots, over)
-        for slot in slots:
-            slot.take(demand, now_s)
-        return MemoryHold(slots, demand, now_s, self._clock_s)
+            plan = self._passed(plan, over)
+        plan.take(demand, now_s)
+        return MemoryHold(plan, demand, now_s, self._clock_s)
 
     async def hold(self, demand: Demand) -> MemoryHold:
         return self.hold_nowait(demand)
 
-    def _passed(self, slots: list[_Slot], over: list[Refusal]) -> list[_Slot]:
+    def _passed(self, plan: _Plan, over: list[Refusal]) -> _Plan:
         """The limits to take from although some are exceeded: a rate in shadow would have refused, and took nothing."""
         hard = [refusal for refusal in over if not refusal.rule.shadow]
         for refusal in hard or over:
             self._tell(refusal.rule)
         if hard:
             raise worst(hard).error()
-        exceeded = {id(refusal.rule) for refusal in over}
-        return [slot for slot in slots if id(slot.rule) not in exceeded or isinstance(slot, _QuotaSlot)]
+        return plan.without({id(refusal.rule) for refusal in over})
 
-    def _slots(self, rules: tuple[Rule, ...]) -> list[_Slot]:
-        known = self._plans.get(id(rules))
-        if known is not None and known[0] is rules:
-            return known[1]
+    def _plan(self, rules: tuple[Rule, ...]) -> _Plan:
         if len(self._plans) >= PLANS_MAX:
             self._plans.clear()
-        slots = [self._slot(rule) for rule in rules]
-        self._plans[id(rules)] = (rules, slots)
-        return slots
+        plan = self._plans[id(rules)] = _Plan(rules)
+        for rule in rules:
+            self._add(plan, rule)
+        return plan
 
-    def _slot(self, rule: Rule) -> _Slot:
-        place = rule.place
+    def _add(self, plan: _Plan, rule: Rule) -> None:
+        place, share = rule.place, self._share
         match rule.kind:
             case "rpm" | "tpm":
                 bucket = self._rates.setdefault(place, Bucket())
-                return _RateSlot(rule, bucket, self._share, self._burst_s)
+                plan.rates.append(_Rate(rule, bucket, *rate(rule.amount * share, self._burst_s), rule.kind == "tpm"))
             case "concurrency":
-                return _LeaseSlot(rule, self._leases.setdefault(place, _Leases()), self._share)
+                leases = self._leases.setdefault(place, _Leases())
+                plan.leases.append(_Lease(rule, leases, max(1, int(rule.amount * share))))
             case _:
-                return _QuotaSlot(rule, self._quotas.setdefault(place, _Quota()), self._share, self._spent)
+                plan.quotas.append(_QuotaSlot(rule, self._quotas.setdefault(place, _Quota()), share, self._spent))
 
 
-class MemoryHold:
+class MemoryHold(Transient):
     """What one call has taken. ``settle`` is synchronous; the first one counts."""
 
-    __slots__ = ("_clock_s", "_demand", "_slots", "_taken_s")
-
-    def __init__(self, slots: list[_Slot], demand: Demand, taken_s: float, clock_s: Callable[[], float]) -> None:
-        self._slots, self._demand = slots, demand
-        self._taken_s, self._clock_s = taken_s, clock_s
+    _plan: _Plan | None
+    _demand: Demand
+    _taken_s: float
+    _clock_s: Callable[[], float]
 
     def settle(self, used: Used) -> None:
-        slots, self._slots = self._slots, []
-        now_s = self._clock_s()
-        for slot in slots:
-            slot.settle(self._demand, used, self._taken_s, now_s)
+        plan, self._plan = self._plan, None
+        if plan is not None:
+            plan.settle(self._demand, used, self._taken_s, self._clock_s())
 
 
-class _Slot(Protocol):
-    """One limit, ready to be asked."""
+class _Plan:
+    """All limits that some calls are under, ready to be asked in one go."""
 
-    rule: Rule
+    __slots__ = ("leases", "quotas", "rates", "rules")
 
-    def refusal(self, demand: Demand, now_s: float) -> Refusal | None: ...
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self.rules = rules
+        self.rates: list[_Rate] = []
+        self.leases: list[_Lease] = []
+        self.quotas: list[_QuotaSlot] = []
 
-    def take(self, demand: Demand, now_s: float) -> None: ...
+    def without(self, exceeded: set[int]) -> _Plan:
+        """But for rates and concurrencies that are exceeded (by the identity of their rules)."""
+        rest = _Plan(self.rules)
+        rest.rates = [slot for slot in self.rates if id(slot.rule) not in exceeded]
+        rest.leases = [slot for slot in self.leases if id(slot.rule) not in exceeded]
+        rest.quotas = self.quotas
+        return rest
 
-    def settle(self, demand: Demand, used: Used, taken_s: float, now_s: float) -> None: ...
-
-
-class _RateSlot:
-    def __init__(self, rule: Rule, bucket: Bucket, share: float, burst_s: float) -> None:
-        self.rule = rule
-        self._bucket = bucket
-        self._each_s, self._burst_s = rate(rule.amount * share, burst_s)
-        self._tokens = rule.kind == "tpm"
-
-    def refusal(self, demand: Demand, now_s: float) -> Refusal | None:
-        wanted = demand.tokens if self._tokens else 1
-        if not wanted:
-            return None
-        wait_s = self._bucket.wait_s(now_s, wanted * self._each_s, self._burst_s)
-        return Refusal(self.rule, wait_s) if wait_s > TOLERANCE else None
+    def over(self, demand: Demand, now_s: float) -> list[Refusal]:
+        """What speaks against the call. (A comprehension would be one more call of a function for each kind.)"""
+        over: list[Refusal] = []
+        for each in self.rates:
+            wanted = demand.tokens if each.of_tokens else 1
+            if wanted:
+                wait_s = each.bucket.wait_s(now_s, wanted * each.each_s, each.burst_s)
+                if wait_s > TOLERANCE:
+                    over.append(Refusal(each.rule, wait_s))
+        for lease in self.leases:
+            if lease.leases.count >= lease.most:
+                over.append(Refusal(lease.rule, BUSY_RETRY_S))  # noqa: PERF401
+        for quota in self.quotas:
+            if (refusal := quota.refusal(demand, now_s)) is not None:
+                over.append(refusal)  # noqa: PERF401
+        return over
 
     def take(self, demand: Demand, now_s: float) -> None:
-        wanted = demand.tokens if self._tokens else 1
-        if wanted:
-            self._bucket.take(now_s, wanted * self._each_s)
+        for each in self.rates:
+            wanted = demand.tokens if each.of_tokens else 1
+            if wanted:
+                each.bucket.take(now_s, wanted * each.each_s)
+        for lease in self.leases:
+            lease.leases.count += 1
+        for quota in self.quotas:
+            quota.take(demand)
 
     def settle(self, demand: Demand, used: Used, taken_s: float, now_s: float) -> None:
-        difference = used.tokens - demand.tokens if self._tokens else used.request - 1
-        if difference:
-            self._bucket.settle(now_s, taken_s, difference * self._each_s)
+        for each in self.rates:
+            difference = used.tokens - demand.tokens if each.of_tokens else used.request - 1
+            if difference:
+                each.bucket.settle(now_s, taken_s, difference * each.each_s)
+        for lease in self.leases:
+            lease.leases.count -= 1
+        for quota in self.quotas:
+            quota.settle(demand, used, taken_s)
+
+
+class _Rate(NamedTuple):
+    """``each_s`` is what one costs, ``burst_s`` what the bucket holds."""
+
+    rule: Rule
+    bucket: Bucket
+    each_s: float
+    burst_s: float
+    of_tokens: bool
 
 
 class _Leases:
@@ -160,20 +188,10 @@ class _Leases:
         self.count = 0
 
 
-class _LeaseSlot:
-    def __init__(self, rule: Rule, leases: _Leases, share: float) -> None:
-        self.rule = rule
-        self._leases = leases
-        self._most = max(1, int(rule.amount * share))
-
-    def refusal(self, demand: Demand, now_s: float) -> Refusal | None:
-        return Refusal(self.rule, BUSY_RETRY_S) if self._leases.count >= self._most else None
-
-    def take(self, demand: Demand, now_s: float) -> None:
-        self._leases.count += 1
-
-    def settle(self, demand: Demand, used: Used, taken_s: float, now_s: float) -> None:
-        self._leases.count -= 1
+class _Lease(NamedTuple):
+    rule: Rule
+    leases: _Leases
+    most: int
 
 
 class _Quota:
@@ -208,10 +226,10 @@ class _QuotaSlot:
         waits = wanted <= room + TOLERANCE
         return Refusal(self.rule, BUSY_RETRY_S) if waits else Refusal(self.rule, left=max(0.0, room))
 
-    def take(self, demand: Demand, now_s: float) -> None:
+    def take(self, demand: Demand) -> None:
         self._quota.reserved += self._wanted(demand)
 
-    def settle(self, demand: Demand, used: Used, taken_s: float, now_s: float) -> None:
+    def settle(self, demand: Demand, used: Used, taken_s: float) -> None:
         quota = self._quota
         if quota.begun_s > taken_s:
             return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from typing import NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, generate_latest
@@ -36,13 +38,27 @@ class Family(msgspec.Struct, frozen=True, array_like=True):
     samples: list[tuple[str, dict[str, str], float]]
 
 
+class Clearance(NamedTuple):
+    """Where calls are counted that have dialect, operation, model and status in common."""
+
+    inflight: list[float]
+    requests: list[float]
+    seconds: list[float]
+    prompt: list[float]
+    completion: list[float]
+    cached: list[float]
+    first: list[float]
+    each: list[float]
+
+
 class Metrics:
     """Implements `arkway.ports.Observer`; `render` is what ``/metrics`` answers.
 
-    ``gauges()`` is read at every scrape: name → value, for what other parts know about themselves.
+    ``gauges()`` is read at every scrape: name → value, for what other parts know about themselves. ``more``: what
+    others count by themselves.
     """
 
-    def __init__(self, gauges: Callable[[], Reading] = dict) -> None:
+    def __init__(self, gauges: Callable[[], Reading] = dict, more: Iterable[Collector] = ()) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         where = ("dialect", "operation")
         self._requests = Tally("arkway_requests", "Calls answered", (*where, "model", "status"))
@@ -52,6 +68,8 @@ class Metrics:
         self._first = Spread("arkway_ttft_seconds", "From admission to the first token", ("model",), SECONDS)
         self._each = Spread("arkway_tpot_seconds", "Per token after the first", ("model",), TOKEN_SECONDS)
         self._inflight = Tally("arkway_inflight", "Calls being served", where, gauge=True)
+        self._clearances: dict[tuple[str, str, str, int], Clearance] = {}
+        self._arrived: dict[tuple[str, str], list[float]] = {}
         self._registry.register(
             Tallies(self._inflight, self._requests, self._errors, self._tokens, self._seconds, self._first, self._each)
         )
@@ -63,20 +81,39 @@ class Metrics:
             self._counter("limited", "Calls over a limit, refused or (shadow) not", ("scope", "kind", "shadow")).labels
         )
         self._registry.register(_Readings(gauges))
+        for collector in more:
+            self._registry.register(collector)
 
     def started(self, dialect: str, operation: str) -> None:
-        self._inflight.add((dialect, operation))
+        cell = self._arrived.get((dialect, operation))
+        if cell is None:
+            cell = self._arrived[dialect, operation] = self._inflight.cell(dialect, operation)
+        cell[0] += 1
 
     def ended(self, record: CallRecord) -> None:
-        where = (record.dialect, record.operation)
-        self._inflight.add(where, -1)
-        self._requests.add((*where, record.model, str(record.status)))
-        self._seconds.observe(where, record.duration_s)
+        where = (record.dialect, record.operation, record.model, record.status)
+        clearance = self._clearances.get(where)
+        if clearance is None:
+            clearance = self._clearances[where] = self._clearance(*where)
+        seconds, usage, first_s = record.duration_s, record.usage, record.first_token_s
+        clearance.inflight[0] -= 1
+        clearance.requests[0] += 1
+        clearance.seconds[bisect_left(SECONDS, seconds)] += 1
+        clearance.seconds[-1] += seconds
+        clearance.prompt[0] += usage.prompt_tokens
+        clearance.completion[0] += usage.completion_tokens
+        clearance.cached[0] += usage.cached_tokens
+        if first_s >= 0:
+            clearance.first[bisect_left(SECONDS, first_s)] += 1
+            clearance.first[-1] += first_s
+            if usage.completion_tokens > 1:
+                each_s = max(0.0, seconds - first_s) / (usage.completion_tokens - 1)
+                clearance.each[bisect_left(TOKEN_SECONDS, each_s)] += 1
+                clearance.each[-1] += each_s
         if record.error:
-            self._errors.add((*where, record.error))
+            self._errors.cell(record.dialect, record.operation, record.error)[0] += 1
         for name, effect in record.adjusted:
             self._adjusted.labels(record.dialect, self._bounded(name), effect).inc()
-        self._count_tokens(record)
 
     def limited(self, rule: Rule) -> None:
         """One call was over this limit."""
@@ -99,19 +136,17 @@ class Metrics:
             self._adjusted_names.add(name)
         return name if name in self._adjusted_names else "other"
 
-    def _count_tokens(self, record: CallRecord) -> None:
-        usage, model = record.usage, record.model
-        if usage.prompt_tokens:
-            self._tokens.add((model, "prompt"), usage.prompt_tokens)
-        if usage.completion_tokens:
-            self._tokens.add((model, "completion"), usage.completion_tokens)
-        if usage.cached_tokens:
-            self._tokens.add((model, "cached"), usage.cached_tokens)
-        if record.first_token_s >= 0:
-            self._first.observe((model,), record.first_token_s)
-            if usage.completion_tokens > 1:
-                rest_s = max(0.0, record.duration_s - record.first_token_s)
-                self._each.observe((model,), rest_s / (usage.completion_tokens - 1))
+    def _clearance(self, dialect: str, operation: str, model: str, status: int) -> Clearance:
+        return Clearance(
+            inflight=self._inflight.cell(dialect, operation),
+            requests=self._requests.cell(dialect, operation, model, str(status)),
+            seconds=self._seconds.row(dialect, operation),
+            prompt=self._tokens.cell(model, "prompt"),
+            completion=self._tokens.cell(model, "completion"),
+            cached=self._tokens.cell(model, "cached"),
+            first=self._first.row(model),
+            each=self._each.row(model),
+        )
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"arkway_{name}", text, labels, registry=self._registry)
