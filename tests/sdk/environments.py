@@ -1,4 +1,4 @@
-"""One virtual environment per client SDK, made from its hash-locked requirements: ``.venvs/<client>``.
+"""One virtual environment per client SDK or server under test, made from its hash-locked file: ``.venvs/<name>``.
 
 An environment is made anew only when its lock, or the Python that makes it, has changed; two processes that want the
 same one wait for each other. ``python tests/sdk/environments.py [client…]`` makes them beforehand.
@@ -24,6 +24,7 @@ ENVIRONMENTS = ROOT / ".venvs"
 CLIENTS = ("ark", "ark-2024", "arkruntime", "openai")
 MAAS_CLIENTS = ("maas", "maas-2024")
 ALL = (*CLIENTS, *MAAS_CLIENTS, "langchain")
+SERVERS = ("smg", "vllm")
 BUILT_FROM_SOURCE = frozenset({"ark-2024", "maas-2024"})
 
 PIP_TIMEOUT_S = 900
@@ -48,7 +49,7 @@ def _make(client: str, place: Path, python: Path) -> None:
     if client in BUILT_FROM_SOURCE:
         # The build then finds its tools installed and fetches nothing that no hash vouches for.
         _install(python, "sdk-build")
-    _install(python, f"sdk-{client}", "--no-build-isolation")
+    _install(python, _lock(client), "--no-build-isolation")
 
 
 def _install(python: Path, lock: str, *options: str) -> None:
@@ -64,8 +65,12 @@ def _run(*command: str) -> None:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
 
+def _lock(client: str) -> str:
+    return f"{'upstream' if client in SERVERS else 'sdk'}-{client}"
+
+
 def _stamp(client: str) -> str:
-    locks = [f"sdk-{client}.txt"] + (["sdk-build.txt"] if client in BUILT_FROM_SOURCE else [])
+    locks = [f"{_lock(client)}.txt"] + (["sdk-build.txt"] if client in BUILT_FROM_SOURCE else [])
     digest = hashlib.sha256(sys.version.encode())
     for lock in locks:
         digest.update((REQUIREMENTS / lock).read_bytes())
@@ -81,10 +86,10 @@ def _locked(client: str) -> Generator[None]:
 
 
 def main(clients: list[str]) -> None:
-    """Makes the environments of these clients, or of all."""
-    unknown = set(clients) - set(ALL)
+    """Makes the environments of these clients and servers, or of all clients."""
+    unknown = set(clients) - {*ALL, *SERVERS}
     if unknown:
-        raise SystemExit(f"no such client: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+        raise SystemExit(f"no such client: {', '.join(sorted(unknown))}; there are {', '.join((*ALL, *SERVERS))}")
     for client in clients or ALL:
         started_s = time.monotonic()
         python = interpreter(client)

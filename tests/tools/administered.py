@@ -12,12 +12,17 @@ import sqlalchemy as sa
 
 from arkway.admin.access_keys import NewAccessKey
 from arkway.app.administration import admin_commands, status_of
+from arkway.app.knowledge import Opened, alone
+from arkway.config import load
 from arkway.core.audit import SERVER
 from arkway.core.caller import Caller, Role
+from arkway.core.knowledge import Chunk, Document
 from arkway.core.upstream import Credential, Upstream
 from arkway.http.admin.commands import Commands
 from arkway.http.admin.shapes import model_shown
 from arkway.http.admin.table import OPERATIONS
+from arkway.knowledge.identity import document_id
+from arkway.knowledge.library import Library
 from arkway.stores.directory import CachedDirectory
 from arkway.stores.home import Pepper
 from arkway.stores.keyring import open_ring
@@ -31,6 +36,7 @@ HOST, OTHER = "default", "acme"
 SECOND = "second"
 ROLES: tuple[Role, ...] = get_args(Role)
 BY_ID = {operation.id: operation for operation in OPERATIONS}
+COLLECTIONS = {(account, "default", f"of-{account}") for account in (HOST, OTHER)}
 CARDS = {(card.name, version): card for card in (CHAT_CARD, EMBEDDING_CARD) for version in ("", card.version)}
 
 
@@ -40,8 +46,8 @@ class Administered:
     ``keys`` are secrets by account and role; ``things`` are ids of the account by the name of the path's open segment.
     """
 
-    def __init__(self, server: RunningServer, store: Store, commands: Commands) -> None:
-        self.server, self.store, self.commands = server, store, commands
+    def __init__(self, server: RunningServer, store: Store, commands: Commands, knowledge: Opened) -> None:
+        self.server, self.store, self.commands, self.knowledge = server, store, commands, knowledge
         self.keys: dict[tuple[str, Role], str] = {}
         self.things: dict[str, dict[str, str]] = {}
         self.pair: NewAccessKey
@@ -64,6 +70,8 @@ class Administered:
         endpoint = self.commands.endpoints(account, "default", SERVER).create("first", CHAT_CARD.name, now_s)
         self.pair = self.commands.access_keys(account, "default", SERVER).create("pair", now_s)
         key, _ = keys.create("spare", now_s)
+        knowledge = self._knowledge(account, now_s)
+        bot = self.commands.bots(account, "default", SERVER).create("helper", endpoint.id, now_s)
         limits = self.commands.limits(account, "default", SERVER)
         limits.set("endpoint", endpoint.id, {"rpm": 60.0}, now_s)
         self.store.run_sync(
@@ -75,8 +83,26 @@ class Administered:
             "key": key.id,
             "access_key": self.pair.info.id,
             "endpoint": endpoint.id,
+            "bot": bot.id,
+            **knowledge,
             "upstream": f"of-{account}",
         }
+
+    def _knowledge(self, account: str, now_s: int) -> dict[str, str]:
+        """A collection with a document of one chunk, and an upload that waits."""
+        library = self.commands.library(account, "default", SERVER)
+        collection = library.create(f"of-{account}", now_s)
+        document = Document(
+            id=document_id(collection.id, "first.md"),
+            collection_id=collection.id,
+            source="first.md",
+            name="first",
+            type="md",
+        )
+        chunk = Chunk(id=f"{document.id}-1", document_id=document.id, ordinal=0, text=f"Only {account} knows.")
+        self.knowledge().put(document, [chunk], {})
+        job = library.upload(collection.id, "second.md", b"# Second", now_s)
+        return {"collection": collection.id, "document": document.id, "chunk": chunk.id, "job": job.id}
 
     def server_caller(self) -> Caller:
         """An operator, for servers that have a directory of their own."""
@@ -116,6 +142,7 @@ class Client:
 def administered(home: Path, url: str = "", **options: Any) -> Iterator[Administered]:
     """A running server over a new database in ``home`` or at ``url``; ``options`` are those of `running_server`."""
     pepper = Pepper(b"testing only")
+    knowledge = Opened(load(environ={}, overrides={"home": str(home)}))
     ring = open_ring(home)
     with open_store(home / "arkway.db" if url else made(home / "arkway.db"), url, poll_s=0.05) as store:
         commands = admin_commands(
@@ -125,10 +152,13 @@ def administered(home: Path, url: str = "", **options: Any) -> Iterator[Administ
             lambda name, version: (CARDS[name, version], "scripted") if (name, version) in CARDS else None,
             lambda: [model_shown(card, is_default=True) for card in (CHAT_CARD, EMBEDDING_CARD)],
             lambda: status_of((), (), {"ledger_lag_bytes": 0}),
+            lambda account, project, name: (account, project, name) in COLLECTIONS,
+            lambda account, project, actor: Library(alone(knowledge, store), account, project, actor),
         )
         directory = CachedDirectory(store, pepper, ring)
         with running_server(directory=directory, admin=commands, **options) as server:
-            yield Administered(server, store, commands)
+            yield Administered(server, store, commands, knowledge)
+        knowledge.close()
 
 
 def _calls(account: str, endpoint_id: str, key_id: str, now_s: int) -> list[dict[str, Any]]:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from tests.tools.waiting import ends
 
+PLACES = 2
+
 _PROGRAM = """
 import os, sys, xllamacpp
 params = xllamacpp.CommonParams()
-params.model.path = sys.argv[1]
-params.n_parallel, params.n_ctx, params.n_batch, params.n_ubatch = 2, 2048, 256, 256
+params.model.path, params.model_alias = sys.argv[1], {"generated"}
+params.n_parallel, params.n_ctx, params.n_batch, params.n_ubatch = 2, int(sys.argv[4]), 256, 256
 params.kv_unified = False
 params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
 params.ctx_shift, params.cache_ram_mib, params.warmup = False, 0, False
@@ -32,13 +34,23 @@ os._exit(0)
 
 @contextmanager
 def llama_server(model: Path, key: str, *, embeddings: bool = False) -> Generator[str]:
-    """Where it is, ``http://127.0.0.1:<port>``, for as long as the block lasts."""
-    command = [sys.executable, "-c", _PROGRAM, str(model), key, "embeddings" if embeddings else "chat"]
+    """Where it is, ``http://127.0.0.1:<port>``, for as long as the block lasts. The model is called ``generated``."""
+    with llama_process(model, key, embeddings=embeddings) as (url, _):
+        yield url
+
+
+@contextmanager
+def llama_process(
+    model: Path, key: str, *, embeddings: bool = False, context: int = 1024
+) -> Generator[tuple[str, subprocess.Popen[str]]]:
+    """As `llama_server`, with the process, for tests that kill it. ``context``: tokens that one call has room for."""
+    kind = "embeddings" if embeddings else "chat"
+    command = [sys.executable, "-c", _PROGRAM, str(model), key, kind, str(context * PLACES)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             address = ends(process.stdout.readline).strip()
             assert address, "llama.cpp's server did not start"
-            yield address if address.startswith("http") else f"http://{address}"
+            yield address if address.startswith("http") else f"http://{address}", process
         finally:
             process.kill()

@@ -25,16 +25,37 @@ def asks(text: str = "问", user: str = "", system: str = "") -> ChatRequest:
 
 
 class Clock:
-    """Seconds, moved by hand."""
+    """Seconds, moved by hand, and what is to be done at some of them."""
 
     def __init__(self, now_s: float = 1000.0) -> None:
         self.now_s = now_s
+        self.alarms: list[Alarm] = []
 
     def __call__(self) -> float:
         return self.now_s
 
     def pass_(self, seconds: float) -> None:
         self.now_s += seconds
+        for alarm in [alarm for alarm in self.alarms if alarm.due_s <= self.now_s]:
+            alarm.cancel()
+            alarm.done()
+
+    def later(self, seconds: float, done: Callable[[], None]) -> Alarm:
+        """As an event loop's ``call_later``."""
+        self.alarms.append(Alarm(self, self.now_s + seconds, done))
+        return self.alarms[-1]
+
+
+class Alarm:
+    """Something that is done at ``due_s`` of a clock, unless it is called off."""
+
+    def __init__(self, clock: Clock, due_s: float, done: Callable[[], None]) -> None:
+        self._clock = clock
+        self.due_s, self.done = due_s, done
+
+    def cancel(self) -> None:
+        if self in self._clock.alarms:
+            self._clock.alarms.remove(self)
 
 
 class Dice:

@@ -78,3 +78,7 @@ MAAS_TOLD: dict[type[e.ArkwayError], Told] = {
     e.StoreUnavailable: Told(500, "InternalServiceError", 1709806),
     e.InternalError: Told(500, "InternalServiceError", 1709806),
 }
+BOTS_TOLD: dict[type[e.ArkwayError], Told] = {
+    **MAAS_TOLD,
+    e.EndpointNotFound: Told(400, "InvalidBot", 1709808),
+}

@@ -18,13 +18,15 @@ from urllib.parse import quote
 
 from arkway.core import errors as e
 from arkway.core.raw import RawRequest, Tap
+from arkway.dialects.bots import BotsV2
+from arkway.dialects.bots import fields as bots_fields
 from arkway.dialects.openai import OpenAI
 from arkway.dialects.openai import fields as openai_fields
 from arkway.dialects.v1 import MaasV1
 from arkway.dialects.v1 import fields as v1_fields
 from arkway.dialects.v2 import MaasV2
 from arkway.dialects.v2 import fields as v2_fields
-from arkway.dialects.v3 import ArkV3
+from arkway.dialects.v3 import ArkV3, ArkV3Bots
 from arkway.dialects.v3 import fields as v3_fields
 from arkway.ports import Dialect
 from arkway.testing import EMBEDDING_ENDPOINT_ID, ENDPOINT_ID
@@ -32,8 +34,9 @@ from arkway.wire import json
 from arkway.wire.fields import Table
 from tests.tools import client as spaced
 from tests.tools.client import Reply
-from tests.tools.told import MAAS_TOLD, OPENAI_TOLD, V3_TOLD, Told
+from tests.tools.told import BOTS_TOLD, MAAS_TOLD, OPENAI_TOLD, V3_TOLD, Told
 
+BOT_ID = "bot-20240701000000-tests"
 JAVA = "volc-sdk-java/v1.0.284"
 NODE = "volc-sdk-nodejs/v1.0.2"
 JSON_TYPE = "application/json; charset=utf-8"
@@ -222,7 +225,7 @@ class ArkWire(Wire):
         assert reply.headers["content-type"] == JSON_TYPE
         error = reply.error()
         assert list(reply.json()) == ["error"]
-        if self.name == "v3":
+        if self.told is V3_TOLD:
             assert error["message"].endswith(f"Request id: {reply.headers['x-request-id']}")
         return error
 
@@ -236,6 +239,33 @@ class ArkWire(Wire):
         return {error["param"]} - {"", None}
 
 
+class ArkBotsWire(ArkWire):
+    """The bots' own route of v3: bots alone, and no space after ``data:``."""
+
+    end = b"data:[DONE]\n\n"
+
+    def call(self, operation: str, asked: str = "", **values: Any) -> Call:
+        return self.chat(asked=asked or BOT_ID, values=values)
+
+    def chat(
+        self,
+        content: Any = "问",
+        *,
+        asked: str = BOT_ID,
+        stream: bool = False,
+        usage: bool = False,
+        values: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> Call:
+        return super().chat(content, asked=asked, stream=stream, usage=usage, values=values, **parameters)
+
+    def frames(self, body: bytes) -> list[Any]:
+        return tight(body)
+
+    def beats(self, frame: bytes) -> bool:
+        return frame.startswith(b'data:{"choices":[{"delta":{"content":""') and self.text(frame) == ""
+
+
 class MaasWire(Wire):
     """v1 and v2: ``message`` in every frame, errors of three keys, no space after ``data:``, comments as heartbeats.
 
@@ -245,7 +275,7 @@ class MaasWire(Wire):
     end = b"data:[DONE]\n\n"
 
     def __init__(
-        self, name: str, dialect: MaasV1 | MaasV2, tables: Mapping[str, Mapping[Place, Table]], agent: str = ""
+        self, name: str, dialect: Dialect, tables: Mapping[str, Mapping[Place, Table]], agent: str = ""
     ) -> None:
         self.route = name
         self.name = f"{name}-{agent.split('/')[0].removeprefix('volc-sdk-')}" if agent else name
@@ -310,10 +340,7 @@ class MaasWire(Wire):
     def frames(self, body: bytes) -> list[Any]:
         assert body.endswith(b"\n\n")
         assert body.isascii() or not self._ascii
-        blocks = [block for block in body[:-2].split(b"\n\n") if block != b": ping"]
-        assert all(block.startswith(b"data:") and b"\n" not in block and block[5:6] != b" " for block in blocks)
-        payloads = [block[5:] for block in blocks]
-        return [payload.decode() if payload == b"[DONE]" else json.loads(payload) for payload in payloads]
+        return tight(b"".join(block + b"\n\n" for block in body[:-2].split(b"\n\n") if block != b": ping"))
 
     def beats(self, frame: bytes) -> bool:
         return frame == b": ping\n\n"
@@ -343,6 +370,49 @@ class MaasWire(Wire):
             return {"model"}
         reason = error["message"].rpartition(" Request ID: ")[0]
         return set(re.findall(r"`([^`]*)`", reason))
+
+
+class BotsWire(MaasWire):
+    """Bot API V2."""
+
+    def __init__(self) -> None:
+        tables: dict[Place, Table] = {
+            (): bots_fields.CHAT,
+            ("parameters",): bots_fields.PARAMETERS,
+            ("messages", 0): bots_fields.MESSAGE,
+        }
+        super().__init__("bots", BotsV2(), {"chat": tables})
+        self.told = BOTS_TOLD
+
+    def call(self, operation: str, asked: str = "", **values: Any) -> Call:
+        return self.chat(asked=asked or BOT_ID, values=values)
+
+    def chat(
+        self,
+        content: Any = "问",
+        *,
+        asked: str = BOT_ID,
+        stream: bool = False,
+        usage: bool = False,
+        values: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> Call:
+        return super().chat(content, asked=asked, stream=stream, usage=usage, values=values, **parameters)
+
+    def _call(self, operation: str, asked: str, body: dict[str, Any]) -> Call:
+        return Call(f"/api/v2/bots/{quote(asked, safe='')}/{operation}", body, self.headers)
+
+    def blamed(self, error: Mapping[str, Any]) -> set[str]:
+        return {"bot_id"} if error["code"] == "InvalidBot" else super().blamed(error)
+
+
+def tight(body: bytes) -> list[Any]:
+    """The payloads of a stream without a space after ``data:``, decoded; ``[DONE]`` as it is."""
+    assert body.endswith(b"\n\n")
+    blocks = body[:-2].split(b"\n\n")
+    assert all(block.startswith(b"data:") and b"\n" not in block and block[5:6] != b" " for block in blocks)
+    payloads = [block[5:] for block in blocks]
+    return [payload.decode() if payload == b"[DONE]" else json.loads(payload) for payload in payloads]
 
 
 async def _nothing(limit_bytes: int, tap: Tap | None) -> bytes:
@@ -388,9 +458,14 @@ OPENAI = ArkWire(
 V1, V1_JAVA, V1_NODE = (MaasWire("v1", MaasV1(), _V1_TABLES, agent) for agent in ("", JAVA, NODE))
 V2, V2_JAVA, V2_NODE = (MaasWire("v2", MaasV2(), _V2_TABLES, agent) for agent in ("", JAVA, NODE))
 
+BOTS = BotsWire()
+V3_BOTS = ArkBotsWire("v3-bots", ArkV3Bots(), "/api/v3/bots", {"chat": v3_fields.BOT_CHAT}, V3_TOLD)
+
 WIRES: tuple[Wire, ...] = (V3, OPENAI, V1, V2)
 """Every dialect, as most clients see it."""
 LEGACY = (V1, V2)
+OF_BOTS: tuple[Wire, ...] = (BOTS, V3_BOTS)
+"""The dialects whose endpoints are bots."""
 DEAF = (V1_JAVA, V1_NODE, V2_JAVA, V2_NODE)
 CLIENTS: tuple[Wire, ...] = (*WIRES, *DEAF)
 """Every dialect as every family of clients sees it."""

@@ -13,6 +13,7 @@ from arkway.core.chat import ChatReply, ChatRequest, Usage
 from arkway.core.events import Completeness, Event, Fold, UsageReport
 from arkway.core.upstream import Credential, Upstream
 from tests.tools.llama_server import llama_server
+from tests.tools.pulled import pulled
 from tests.tools.pushing import CALL, DEPLOYMENT
 from tests.tools.random_gguf import write_random_gguf
 
@@ -75,7 +76,7 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 async def run(model: UpstreamModel, request: ChatRequest) -> tuple[ChatReply, list[Event]]:
     """The whole answer, and its events; raises what the call fails with."""
     fold, whole, events, usage = Fold(), Completeness(), list[Event](), Usage(provenance="estimated")
-    async with aclosing(model.chat(DEPLOYMENT, request, CALL)) as stream:
+    async with aclosing(pulled(model, DEPLOYMENT, request, CALL)) as stream:
         async for event in stream:
             events.append(event)
             fold.add(event)

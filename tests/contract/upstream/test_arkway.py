@@ -16,6 +16,7 @@ from arkway.core.errors import BackendFailed, BackendUnavailable, InvalidField, 
 from arkway.core.events import Delta, Finished, ToolDelta, UsageReport
 from arkway.testing import Gate, RunningServer, Script, Step, running_server, says
 from tests.contract.upstream.conftest import MakeServer, run
+from tests.tools.pulled import pulled
 from tests.tools.pushing import CALL, DEPLOYMENT, Clock
 from tests.tools.waiting import soon
 
@@ -108,7 +109,7 @@ async def test_an_answer_that_breaks_off_is_a_failure(upstream: MakeServer) -> N
 
     with scripted(script) as server:
         for one in surfaces(upstream, server):
-            async with aclosing(one.model(server.endpoint_id).chat(DEPLOYMENT, STREAM, CALL)) as events:
+            async with aclosing(pulled(one.model(server.endpoint_id), DEPLOYMENT, STREAM, CALL)) as events:
                 first = await anext(events)
                 assert isinstance(first, Delta)
                 assert first.text == "half"
@@ -125,7 +126,7 @@ async def test_a_call_that_is_left_stops_upstream(upstream: MakeServer) -> None:
 
     with scripted(script) as server:
         one = upstream(f"{server.url}/v1", server.api_key)
-        async with aclosing(one.model(server.endpoint_id).chat(DEPLOYMENT, STREAM, CALL)) as events:
+        async with aclosing(pulled(one.model(server.endpoint_id), DEPLOYMENT, STREAM, CALL)) as events:
             await anext(events)
             assert server.backend.open_streams == 1
         await soon(lambda: server.backend.open_streams == 0)

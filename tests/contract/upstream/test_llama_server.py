@@ -13,6 +13,7 @@ from arkway.core.embedding import EmbedRequest, TokenizeRequest
 from arkway.core.errors import BackendUnavailable, BadRequest, ContextTooLong, UnsupportedModel
 from arkway.core.events import Delta, Quoted
 from tests.contract.upstream.conftest import KEY, SCRIPT, MakeServer, run
+from tests.tools.pulled import pulled
 from tests.tools.pushing import CALL, DEPLOYMENT
 
 pytestmark = pytest.mark.engine
@@ -121,7 +122,7 @@ async def test_a_call_that_is_left_stops_and_the_next_one_runs(upstream: MakeSer
     model = upstream(f"{noise}/v1", KEY).model("generated")
     endless = msgspec.structs.replace(GREEDY, stream=True, max_tokens=900)
     for _ in range(4):  # the server has two places
-        async with aclosing(model.chat(DEPLOYMENT, endless, CALL)) as events:
+        async with aclosing(pulled(model, DEPLOYMENT, endless, CALL)) as events:
             assert await anext(events) is not None
     reply, _ = await run(model, msgspec.structs.replace(GREEDY, max_tokens=1))
     assert reply.choices[0].finish_reason == "length"

@@ -9,7 +9,6 @@ from contextlib import aclosing
 import msgspec
 import pytest
 
-from arkway.backends.pushed import HIGH_WATER_EVENTS
 from arkway.backends.upstream.chat import ERROR_MAX_BYTES
 from arkway.backends.upstream.upstream import UpstreamServer
 from arkway.core.chat import ChatRequest, ImagePart, Message, TextPart
@@ -28,6 +27,7 @@ from arkway.core.errors import (
 )
 from arkway.core.events import Delta, Event, Finished, Quoted, UsageReport
 from tests.contract.upstream.conftest import MakeServer, run
+from tests.tools.pulled import HIGH_WATER_EVENTS, pulled
 from tests.tools.pushing import CALL, DEPLOYMENT, Clock, Kept
 from tests.tools.raw_upstream import Peer, RawUpstream, Script, saying, saying_once
 from tests.tools.waiting import soon
@@ -259,7 +259,7 @@ async def test_who_reads_slowly_holds_the_server_back(upstream: MakeServer) -> N
             written_bytes += len(piece)
 
     async with RawUpstream(script) as raw_server:
-        events = upstream(raw_server.url()).model("served").chat(DEPLOYMENT, STREAM, CALL)
+        events = pulled(upstream(raw_server.url()).model("served"), DEPLOYMENT, STREAM, CALL)
         async with aclosing(events):
             await anext(events)
             before = -1

@@ -10,6 +10,7 @@ import pytest
 from arkway.backends.group import Group
 from arkway.backends.group.failover import Failover
 from arkway.backends.group.member import GroupMember
+from arkway.backends.group.shadow import Copying
 from arkway.core.chat import ChatRequest
 from arkway.core.upstream import Group as GroupValue
 from arkway.core.upstream import Member, Policy
@@ -26,7 +27,14 @@ class Scene:
         self.clock = Clock()
         self.puppets = {member.upstream: Puppet() for member in members}
         value = GroupValue(card=CHAT_CARD, members=members, policy=policy)
-        self.group = Group(value, lambda m: self.puppets[m.upstream], clock_s=self.clock, chance=Dice())
+        self.group = self.made(value)
+
+    def made(self, value: GroupValue, before: Group | None = None) -> Group:
+        copying = Copying(self.clock, self.clock.later)
+        return Group(value, self._puppet, clock_s=self.clock, chance=Dice(), copying=copying, before=before)
+
+    def _puppet(self, member: Member) -> Puppet:
+        return self.puppets[member.upstream]
 
     def __getitem__(self, name: str) -> Puppet:
         return self.puppets[name]

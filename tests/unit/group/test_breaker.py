@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from arkway.backends.group.breaker import Breaker
 from arkway.backends.group.recent import Recent
@@ -82,6 +83,45 @@ def test_it_opens_at_the_ratio() -> None:
     breaker.record(False, 1000.0)
     assert state(breaker) == "open"
     assert not breaker.lets(1000.0)
+
+
+def test_it_opens_when_so_many_fail_in_a_row_whatever_went_well_before() -> None:
+    breaker = Breaker(POLICY)
+    for _ in range(5000):
+        breaker.record(True, 1000.0)
+    for _ in range(9):
+        breaker.record(False, 1001.0)
+    breaker.record(True, 1001.0)
+    for _ in range(9):
+        breaker.record(False, 1002.0)
+    assert state(breaker) == "closed"
+    breaker.record(False, 1002.0)
+    assert state(breaker) == "open"
+
+
+def test_of_a_row_only_what_is_in_the_window_counts() -> None:
+    breaker = Breaker(POLICY)
+    for second in range(100):
+        breaker.record(False, 1000.0 + 2 * second)
+        if second % 4 == 0:
+            breaker.recent.add_good(1000.0 + 2 * second)
+    assert state(breaker) == "closed"
+
+
+def test_another_policy_is_followed_with_what_is_known() -> None:
+    breaker = Breaker(POLICY)
+    for _ in range(4):
+        breaker.record(False, 1000.0)
+    breaker.follow(replace(POLICY, breaker_calls=5))
+    breaker.record(False, 1000.0)
+    assert state(breaker) == "open"
+    breaker.follow(replace(POLICY, breaker_window_s=3.0, breaker_open_s=1.0))
+    assert state(breaker) == "open"
+    assert (breaker.recent.good, breaker.recent.bad) == (0, 0)
+    assert breaker.lets(1005.0)
+    breaker.enter()
+    breaker.tried(False, 1005.0)
+    assert breaker.lets(1006.0)
 
 
 def test_failures_older_than_the_window_do_not_count() -> None:

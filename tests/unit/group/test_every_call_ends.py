@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from arkway.backends.group import Group
 from arkway.backends.group.failover import Failover
+from arkway.backends.group.shadow import Copying
 from arkway.core.errors import (
     ArkwayError,
     BackendFailed,
@@ -57,7 +58,10 @@ class Story:
         self.clock = Clock()
         self.puppets = {member.upstream: Puppet() for member in MEMBERS}
         value = GroupValue(card=CHAT_CARD, members=MEMBERS, policy=POLICY)
-        self.group = Group(value, lambda m: self.puppets[m.upstream], clock_s=self.clock, chance=Dice())
+        copying = Copying(self.clock, self.clock.later)
+        self.group = Group(
+            value, lambda m: self.puppets[m.upstream], clock_s=self.clock, chance=Dice(), copying=copying
+        )
         self.calls: list[tuple[Failover, Kept]] = []
         self.left: set[int] = set()
 
@@ -118,6 +122,7 @@ def test_every_call_gets_one_end_unless_its_caller_left(steps: list[Step]) -> No
     for place, (_, sink) in enumerate(story.calls):
         assert sink.ends == (place not in story.left)
     assert story.group.running == 0
+    assert story.clock.alarms == []
     assert all(member.running == 0 for member in story.group.members)
     story.clock.pass_(60.0)
     # Nobody is left half open with nobody trying: the next calls find everything well again.

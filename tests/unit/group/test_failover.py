@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from arkway.core.errors import (
     ArkwayError,
@@ -23,7 +24,7 @@ from arkway.core.errors import (
 )
 from arkway.core.events import Progress
 from arkway.core.upstream import Member
-from tests.tools.pushing import END, WORD
+from tests.tools.pushing import END, WORD, Puppet
 from tests.unit.group.conftest import MakeScene, Scene
 
 PASSED_ON: tuple[ArkwayError, ...] = (
@@ -295,7 +296,7 @@ def test_a_call_cancelled_before_its_first_event_counts_for_nothing(scene: MakeS
     assert group["a"].last.cancelled
     group["a"].last.answers()
     assert (sink.got, sink.ends) == ([], 0)
-    recent = group.member("a").breaker._recent
+    recent = group.member("a").breaker.recent
     assert (recent.good, recent.bad) == (0, 0)
     assert group.group.running == 0
 
@@ -307,7 +308,7 @@ def test_a_call_cancelled_in_the_middle_was_a_good_one(scene: MakeScene) -> None
     running.cancel()
     assert group["a"].last.cancelled
     assert sink.ends == 0
-    recent = group.member("a").breaker._recent
+    recent = group.member("a").breaker.recent
     assert (recent.good, recent.bad) == (1, 0)
     assert group.group.running == 0
 
@@ -363,3 +364,53 @@ def test_a_trying_call_that_is_kept_for_too_long_leaves_the_breaker_open(scene: 
     assert group.state("a") == "trying"
     running.expire()
     assert group.state("a") == "broken"
+
+
+def changed(scene: Scene, **policy: object) -> Scene:
+    """The group in whose place another one has come, with one member more."""
+    before = scene.group
+    value = replace(before.value, members=(*before.value.members, Member(upstream="new", model="m", priority=2)))
+    scene.puppets["new"] = Puppet()
+    scene.group = scene.made(replace(value, policy=replace(value.policy, **policy)), before)
+    assert scene.group is not before
+    return scene
+
+
+def test_a_group_that_is_changed_remembers_its_members(scene: MakeScene) -> None:
+    group = in_order(scene, breaker_calls=2, breaker_open_s=5.0)
+    for _ in range(2):
+        group.call()
+        group["a"].last.fails(BackendFailed("x"))
+    group.call()
+    group["b"].last.fails(Overloaded("x", 9.0))
+    assert (group.state("a"), group.state("b")) == ("broken", "waiting")
+    counts = group.counts("a")
+    changed(group, attempts=3)
+    assert (group.state("a"), group.state("b"), group.state("new")) == ("broken", "waiting", "well")
+    assert group.counts("a") == counts
+    assert group.call()[0].served == "new"
+    group.clock.pass_(5.0)
+    assert group.call()[0].served == "a"
+
+
+def test_a_call_under_way_is_told_to_the_breaker_of_the_new_group_and_counted_in_the_old_one(scene: MakeScene) -> None:
+    group = in_order(scene, breaker_calls=1, breaker_open_s=5.0)
+    group.call()
+    group["a"].last.fails(BackendFailed("x"))
+    group.clock.pass_(5.0)
+    running, sink = group.call()
+    old = group.group
+    changed(group, breaker_open_s=1.0)
+    assert (running.served, group.state("a"), old.running, group.group.running) == ("a", "trying", 2, 0)
+    group["a"].last.answers()
+    assert sink.error is None
+    assert (group.state("a"), old.running) == ("well", 1)
+
+
+def test_a_member_with_another_server_behind_it_begins_anew(scene: MakeScene) -> None:
+    group = in_order(scene, breaker_calls=1)
+    group.call()
+    group["a"].last.fails(BackendFailed("x"))
+    group.puppets["a"] = Puppet()
+    changed(group)
+    assert (group.state("a"), group.counts("a")) == ("well", (0, 0, 0))

@@ -1,9 +1,8 @@
-"""All groups together: found by the served model, replaced while calls run, read for metrics, pulled."""
+"""All groups together: found by the served model, replaced while calls run, read for metrics."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import Literal
 
 import msgspec
@@ -13,7 +12,6 @@ from msgspec.structs import replace
 from arkway.backends.group import Group, Groups, MemberReading
 from arkway.core.chat import ChatRequest
 from arkway.core.errors import BackendFailed, BackendUnavailable
-from arkway.core.events import Event
 from arkway.core.model import Deployment
 from arkway.core.upstream import Group as GroupValue
 from arkway.core.upstream import Member, Policy
@@ -98,27 +96,6 @@ def test_readings_tell_of_every_member() -> None:
     )
     assert groups.readings()[0] == reading
     assert [(one.group, one.upstream, one.calls) for one in groups.readings()[1:]] == [("other-1", "b", 0)]
-
-
-async def test_a_pulled_call_is_the_same_call() -> None:
-    puppet = Puppet()
-    groups = Groups([group_of(puppet)])
-    got: list[Event] = []
-
-    async def pull() -> None:
-        async with aclosing(groups.chat(DEPLOYMENT, asks(), CALL)) as events:
-            got.extend([event async for event in events])
-
-    task = asyncio.ensure_future(pull())
-    await soon(lambda: puppet.asked)
-    puppet.last.answers()
-    await task
-    assert got == [*WORD, *END]
-
-
-async def test_a_pulled_call_of_no_group_fails_at_the_first_pull() -> None:
-    with pytest.raises(BackendUnavailable):
-        await anext(Groups().chat(DEPLOYMENT, asks(), CALL))
 
 
 class Deaf(Puppet):

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from arkway.backends.pushed import HIGH_WATER_EVENTS, pulled
 from arkway.core.errors import BackendFailed, BackendUnavailable
 from arkway.core.events import Delta, Event
+from tests.tools.pulled import HIGH_WATER_EVENTS, pulled
 from tests.tools.pushing import CALL, DEPLOYMENT, END, WORD, Puppet, asks
 from tests.tools.waiting import soon
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from arkway.backends.group.shadow import COPIES_MAX, COPY_MAX_S
+from arkway.backends.group import Group
+from arkway.backends.group.shadow import COPIES_MAX, COPY_MAX_S, Copying
 from arkway.core.errors import ArkwayError, BackendFailed, InvalidField, Overloaded
+from arkway.core.upstream import Group as GroupValue
 from arkway.core.upstream import Member
-from tests.tools.pushing import END, WORD
+from arkway.testing import CHAT_CARD
+from tests.tools.pushing import CALL, DEPLOYMENT, END, WORD, Clock, Kept, Puppet, asks
+from tests.tools.waiting import soon
 from tests.unit.group.conftest import MakeScene, Scene
 
 
@@ -98,15 +102,43 @@ def test_copies_under_way_are_bounded(scene: MakeScene) -> None:
     assert len(group["a"].asked) == COPIES_MAX + 12
 
 
-def test_a_copy_without_end_is_cancelled(scene: MakeScene) -> None:
-    group = with_shadow(scene)
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_copy_without_end_is_cancelled_whether_anything_comes_or_not(scene: MakeScene, begun: bool) -> None:
+    group = with_shadow(scene, breaker_calls=1)
     group.call()
     copied = group["trial"].last
-    copied.says()
-    group.clock.pass_(COPY_MAX_S)
-    copied.says()
-    assert copied.cancelled
+    if begun:
+        copied.says()
+    group.clock.pass_(COPY_MAX_S - 1)
+    assert copied.told == []
+    group.clock.pass_(1)
+    assert copied.told == ["cancel"]
     assert group.member("trial").running == 0
+    assert group.counts("trial") == (1, 0 if begun else 1, 0)
+    assert group.state("trial") == ("well" if begun else "broken")
+
+
+@pytest.mark.parametrize("how", ["ends", "fails", "refuses"])
+def test_a_copy_that_is_over_leaves_no_timer(scene: MakeScene, how: str) -> None:
+    group = with_shadow(scene)
+    if how == "refuses":
+        group["trial"].refuses = BackendFailed("x")
+    group.call()
+    if how == "ends":
+        group["trial"].last.answers()
+    elif how == "fails":
+        group["trial"].last.fails(BackendFailed("x"))
+    assert group.clock.alarms == []
+
+
+async def test_in_a_server_the_timer_is_the_event_loops() -> None:
+    trial = Member(upstream="trial", model="m", role="shadow", share=100.0)
+    value = GroupValue(card=CHAT_CARD, members=(Member(upstream="a", model="m"), trial))
+    puppets = {"a": Puppet(), "trial": Puppet()}
+    group = Group(value, lambda m: puppets[m.upstream], copying=Copying(Clock(), copy_max_s=0.01))
+    group.start(DEPLOYMENT, asks(), CALL, Kept())
+    await soon(lambda: puppets["trial"].last.cancelled)
+    assert not puppets["a"].last.cancelled
 
 
 def test_a_broken_member_on_trial_gets_no_copies_until_one_may_try(scene: MakeScene) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arkway.backends.upstream.connection import HEAD_BYTES_MAX, HEADERS_MAX, Connection
-from arkway.backends.upstream.exchange import Exchange
+from arkway.backends.upstream.exchange import Carried, Exchange
 from arkway.core.errors import BackendFailed
 from tests.tools.raw_upstream import HELLO, OK, Told
 
@@ -54,7 +54,7 @@ class Shelf:
     def __init__(self) -> None:
         self.free: list[Connection] = []
         self.lost: list[Connection] = []
-        self.repeats: list[Exchange] = []
+        self.repeats: list[Carried] = []
         self.now_s = 0.0
 
     def now(self) -> float:
@@ -63,13 +63,16 @@ class Shelf:
     def made(self, connection: Connection) -> None:
         self.lost = [each for each in self.lost if each is not connection]
 
+    def send(self, transport: asyncio.Transport, request: tuple[bytes, ...]) -> None:
+        transport.writelines(request)
+
     def put(self, connection: Connection) -> None:
         self.free.append(connection)
 
     def gone(self, connection: Connection) -> None:
         self.lost.append(connection)
 
-    def repeat(self, exchange: Exchange) -> None:
+    def repeat(self, exchange: Carried) -> None:
         self.repeats.append(exchange)
 
 

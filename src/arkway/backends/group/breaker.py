@@ -19,16 +19,29 @@ State = Literal["closed", "open", "half_open"]
 
 
 class Breaker:
-    """One member's. Times are moments of one clock that does not go back, seconds."""
+    """One member's. Times are moments of one clock that does not go back, seconds.
 
-    __slots__ = ("_policy", "_recent", "_trying", "_until_s", "state")
+    ``recent`` is what became of its last calls. Too many of them failed when they are ``breaker_calls`` at least, and
+    ``breaker_ratio`` of them did; or when that many failed one after the other, whatever went well before: of a member
+    that had a lot to do a dead one would otherwise get half as many calls again before it is left out.
+    """
+
+    __slots__ = ("_goods", "_policy", "_row", "_trying", "_until_s", "recent", "state")
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._recent = Recent(policy.breaker_window_s)
+        self.recent = Recent(policy.breaker_window_s)
+        self._goods = self._row = 0
         self._trying = False
         self._until_s = 0.0
         self.state: State = "closed"
+
+    def follow(self, policy: Policy) -> None:
+        """Another policy from now on; what it remembers stays, unless that was of another window."""
+        if policy.breaker_window_s != self._policy.breaker_window_s:
+            self.recent = Recent(policy.breaker_window_s)
+            self._goods = self._row = 0
+        self._policy = policy
 
     def lets(self, now_s: float) -> bool:
         """May a call go there?"""
@@ -49,7 +62,8 @@ class Breaker:
         self._trying = False
         if worked:
             self.state = "closed"
-            self._recent.clear()
+            self.recent.clear()
+            self._row = 0
         else:
             self._open(now_s)
 
@@ -59,10 +73,14 @@ class Breaker:
 
     def record(self, worked: bool, now_s: float) -> None:
         """What became of any other call; those that began before it opened change nothing until it has closed."""
+        recent = self.recent
         if worked:
-            self._recent.add_good(now_s)
+            recent.add_good(now_s)
             return
-        self._recent.add_bad(now_s)
+        recent.add_bad(now_s)
+        if recent.goods != self._goods:
+            self._goods, self._row = recent.goods, 0
+        self._row += 1
         if self.state == "closed" and self._too_many():
             self._open(now_s)
 
@@ -71,9 +89,11 @@ class Breaker:
         self._until_s = min(self._until_s, now_s)
 
     def _too_many(self) -> bool:
-        recent, policy = self._recent, self._policy
-        calls = recent.good + recent.bad
-        return calls >= policy.breaker_calls and recent.bad >= policy.breaker_ratio * calls
+        policy = self._policy
+        good, bad = self.recent.good, self.recent.bad
+        if min(bad, self._row) >= policy.breaker_calls:
+            return True
+        return good + bad >= policy.breaker_calls and bad >= policy.breaker_ratio * (good + bad)
 
     def _open(self, now_s: float) -> None:
         self.state = "open"

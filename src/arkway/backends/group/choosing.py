@@ -27,7 +27,19 @@ class Choosing:
         """Where a call goes; None when no member may be asked."""
         if self._canaries and (canary := self._canary(key)) is not None and canary.ready(now_s):
             return canary
+        if not key and self._levels:
+            # Nearly always all of them may be asked; where the drawn one may not, a new draw among the others is fair.
+            member = self._drawn(self._levels[0], self._weights[0])
+            if member.ready(now_s):
+                return member
         return self.next(key, (), now_s)
+
+    @property
+    def only(self) -> GroupMember | None:
+        """The one that all calls go to while it can be asked, if there is but one."""
+        if self._canaries or len(self._levels) != 1 or len(self._levels[0]) != 1:
+            return None
+        return self._levels[0][0]
 
     def next(self, key: bytes, asked: Collection[GroupMember], now_s: float) -> GroupMember | None:
         """Where a call goes that these have been asked before: to a normal member."""

@@ -32,10 +32,10 @@ class Road(Protocol):
     clock_s: Callable[[], float]
 
     def way(self, key: bytes, asked: Sequence[GroupMember], now_s: float) -> GroupMember | None:
-        """Where it goes next; None when it may go nowhere."""
+        """Where it goes next that these have been asked already; None when it may go nowhere."""
 
     def stuck(self, now_s: float) -> ArkwayError:
-        """What it is told when it may go nowhere and has been nowhere."""
+        """What it is told when nobody may be asked."""
         ...
 
 
@@ -52,6 +52,7 @@ class Failover:
         "_call",
         "_deployment",
         "_key",
+        "_member",
         "_over",
         "_paused",
         "_refusal",
@@ -64,28 +65,28 @@ class Failover:
     )
 
     events: Callable[[Sequence[Event]], None]
+    _member: GroupMember
+    _trying: bool
 
     def __init__(
         self, road: Road, deployment: Deployment, request: ChatRequest, call: Call, sink: Sink, key: bytes
     ) -> None:
-        self._road = road
+        self._road, self._sink, self._key = road, sink, key
         self._deployment, self._request, self._call = deployment, request, call
-        self._sink = sink
-        self._key = key
-        self._asked: list[GroupMember] = []
+        self._asked: tuple[GroupMember, ...] = ()
         self._running: Running | None = None
         self._refusal: RateLimited | Overloaded | None = None
-        self._begun = self._over = self._paused = self._trying = False
+        self._begun = self._over = self._paused = False
         self.events = self._first
 
     @property
     def served(self) -> str:
-        return self._asked[-1].name if self._asked else ""
+        return self._member.name
 
-    def begin(self) -> None:
-        """Goes to the first member that takes it. Raises what the caller is to be told when none does."""
-        error = self._go(None)
-        if error is not None:
+    def begin(self, member: GroupMember) -> None:
+        """Goes to this member first. Raises what the caller is to be told when neither it nor another one takes it."""
+        error = self._ask(member, retry=False)
+        if error is not None and (error := self._go_on(error)) is not None:
             self._close()
             raise error
 
@@ -99,7 +100,7 @@ class Failover:
             self.events = self._sink.events
             if self._trying:
                 self._trying = False
-                self._asked[-1].proved(self._road.clock_s())
+                self._member.proved(self._road.clock_s())
         self._sink.events(batch)
 
     def ended(self) -> None:
@@ -108,9 +109,9 @@ class Failover:
         if not self._begun:
             self.failed(BackendFailed("the model gave no answer"))
             return
-        self._close()
+        self._over = True
         self._running = None
-        self._asked[-1].succeeded(self._road.clock_s())
+        self._member.succeeded(self._road.clock_s())
         self._sink.ended()
 
     def failed(self, error: ArkwayError) -> None:
@@ -121,7 +122,7 @@ class Failover:
             told: ArkwayError | None = error
         else:
             self._running = None
-            told = self._go(error)
+            told = self._go_on(error)
         if told is not None:
             self._close()
             self._running = None
@@ -143,7 +144,7 @@ class Failover:
         if self._over:
             return
         self._close()
-        member = self._asked[-1]
+        member = self._member
         if self._begun:
             member.succeeded(self._road.clock_s())
         else:
@@ -164,42 +165,48 @@ class Failover:
 
     # Between members
 
-    def _go(self, error: ArkwayError | None) -> ArkwayError | None:
+    def _ask(self, member: GroupMember, *, retry: bool) -> ArkwayError | None:
+        """None where it takes the call, else why not."""
+        self._member = member
+        self._trying = member.enter(retry=retry)
+        try:
+            self._running = member.pushing.start(self._deployment, self._request, self._call, self)
+        except ArkwayError as refused:
+            error = refused
+        except Exception:
+            log.exception("internal error in a backend", extra={"request_id": self._call.request_id})
+            error = InternalError()
+        else:
+            if self._paused:
+                self._running.pause()
+            return None
+        self._leave(error)
+        return error
+
+    def _go_on(self, error: ArkwayError) -> ArkwayError | None:
         """To the next member that takes the call; when none does, what the caller is told."""
         road = self._road
-        while True:
+        while not isinstance(error, CallerError):
+            self._asked = (*self._asked, self._member)
             now_s = road.clock_s()
             member = road.way(self._key, self._asked, now_s)
             if member is None:
                 return self._told(error, now_s)
-            self._trying = member.enter(retry=bool(self._asked))
-            self._asked.append(member)
-            try:
-                self._running = member.pushing.start(self._deployment, self._request, self._call, self)
-            except ArkwayError as refused:
-                error = refused
-            except Exception:
-                log.exception("internal error in a backend", extra={"request_id": self._call.request_id})
-                error = InternalError()
-            else:
-                if self._paused:
-                    self._running.pause()
+            refused = self._ask(member, retry=True)
+            if refused is None:
                 return None
-            self._leave(error)
-            if isinstance(error, CallerError):
-                return error
+            error = refused
+        return error
 
     def _leave(self, error: ArkwayError) -> None:
         """The member at it has failed."""
-        self._asked[-1].failed(error, self._trying, self._road.clock_s())
+        self._member.failed(error, self._trying, self._road.clock_s())
         self._trying = False
         if isinstance(error, RateLimited | Overloaded):
             self._refusal = capped(error)
 
-    def _told(self, error: ArkwayError | None, now_s: float) -> ArkwayError:
+    def _told(self, error: ArkwayError, now_s: float) -> ArkwayError:
         """A refusal that says when to come back is worth more than a failure that was met beside it."""
-        if error is None:
-            return self._road.stuck(now_s)
         if isinstance(error, QuotaExhausted):
             # The upstream's account is out of quota, not the caller.
             error = self._road.stuck(now_s)

@@ -56,7 +56,9 @@ class GroupMember:
         "well",
     )
 
-    def __init__(self, value: Member, pushing: Pushing, policy: Policy) -> None:
+    def __init__(self, value: Member, pushing: Pushing, policy: Policy, before: GroupMember | None = None) -> None:
+        """``before``: the same member of the group whose place this one's takes; what it knows is taken over. Calls
+        that are under way there are not this one's, but what becomes of them is still told to the breaker."""
         self.value = value
         self.weight = value.weight
         self.name = value.upstream
@@ -68,17 +70,21 @@ class GroupMember:
         self.rests_until_s = 0.0
         self.refusal: RateLimited | Overloaded | None = None
         self.running = self.calls = self.failures = self.retries = self.refusals = 0
+        if before is not None:
+            self._take_over(before)
+            self.breaker.follow(policy)
 
     def ready(self, now_s: float) -> bool:
         """May a call go there?"""
-        return self.healthy and self.rests_until_s <= now_s and self.breaker.lets(now_s)
+        breaker = self.breaker
+        return self.healthy and self.rests_until_s <= now_s and (breaker.state == "closed" or breaker.lets(now_s))
 
     def enter(self, *, retry: bool) -> bool:
         """A call goes there. True for one whose outcome decides whether others may, as of `Breaker.enter`."""
         self.calls += 1
         self.retries += retry
         self.running += 1
-        return self.breaker.enter()
+        return self.breaker.state != "closed" and self.breaker.enter()
 
     def proved(self, now_s: float) -> None:
         """The trying call's answer has begun."""
@@ -89,7 +95,10 @@ class GroupMember:
         """A call's answer was complete, or its caller had enough of it."""
         self.running -= 1
         self.well = True
-        self.breaker.record(True, now_s)
+        recent = self.breaker.recent  # as `Breaker.record` does it
+        if now_s >= recent.next_s:
+            recent.turn(now_s)
+        recent.goods += 1
 
     def abandoned(self, trying: bool) -> None:
         """A call ended in a way that says nothing about the member."""
@@ -126,6 +135,16 @@ class GroupMember:
             failures=self.failures,
             retries=self.retries,
             refusals=self.refusals,
+        )
+
+    def _take_over(self, before: GroupMember) -> None:
+        self.breaker, self.healthy, self.well = before.breaker, before.healthy, before.well
+        self.rests_until_s, self.refusal = before.rests_until_s, before.refusal
+        self.calls, self.failures, self.retries, self.refusals = (
+            before.calls,
+            before.failures,
+            before.retries,
+            before.refusals,
         )
 
     def _rest(self, error: RateLimited | Overloaded, now_s: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from arkway.backends.upstream.exchange import Answer, Exchange
+from arkway.backends.upstream.exchange import Answer, Carried, Exchange
 from arkway.backends.upstream.fetching import Fetched, Fetching
 from arkway.backends.upstream.pool import Pool
 from arkway.backends.upstream.target import target_of
@@ -24,6 +24,11 @@ class Stats(msgspec.Struct, frozen=True):
     open: int
     idle: int
     waiting: int
+
+
+def written(head: bytes, body: bytes) -> tuple[bytes, ...]:
+    """What is written for a request."""
+    return (head + body,) if len(body) <= WHOLE_BYTES_MAX else (head, body)
 
 
 class Client:
@@ -52,6 +57,8 @@ class Client:
         """
         target = target_of(upstream.base_url)
         self._pool = Pool(upstream, target, waiting_max, idle_connection_s, sweep_s, clock)
+        self.start: Callable[[Carried], None] = self._pool.start
+        """As `send`, for what carries its request itself."""
         self._path = f" {target.path}".encode()
         self._rest = f" HTTP/1.1\r\nhost: {target.authority}\r\naccept-encoding: identity\r\n".encode()
 
@@ -64,13 +71,13 @@ class Client:
         is any but HEAD and CONNECT. Nothing of these is checked for line breaks: whoever makes them does.
         """
         length = b"content-length: %d\r\n\r\n" % len(body) if body or method != b"GET" else b"\r\n"
-        if len(body) <= WHOLE_BYTES_MAX:
-            request: tuple[bytes, ...] = (b"".join((method, self._path, path, self._rest, headers, length, body)),)
-        else:
-            request = (b"".join((method, self._path, path, self._rest, headers, length)), body)
-        exchange = Exchange(request, answer)
+        exchange = Exchange(written(self.head(method, path, headers) + length, body), answer)
         self._pool.start(exchange)
         return exchange
+
+    def head(self, method: bytes, path: bytes, headers: bytes) -> bytes:
+        """The beginning of a request's head, as `send` makes it: further headers, and its end, are yet to come."""
+        return b"".join((method, self._path, path, self._rest, headers))
 
     async def fetch(self, method: bytes, path: bytes, headers: bytes, body: bytes, max_bytes: int) -> Fetched:
         """A whole answer of at most ``max_bytes``, whatever its status. Parameters as of `send`.

@@ -7,7 +7,8 @@ from typing import Protocol, cast
 
 import httptools
 
-from arkway.backends.upstream.exchange import Exchange
+from arkway.backends.upstream.exchange import Carried
+from arkway.backends.upstream.plain import CHUNKED, START, Head, plain_head
 from arkway.core.errors import ArkwayError, BackendFailed, BackendTimeout, BackendUnavailable
 
 HEAD_BYTES_MAX = 65_536
@@ -30,6 +31,9 @@ class Home(Protocol):
 
     def now(self) -> float: ...
 
+    def send(self, transport: asyncio.Transport, request: tuple[bytes, ...]) -> None:
+        """Write it, soon."""
+
     def made(self, connection: Connection) -> None:
         """It is open."""
 
@@ -39,7 +43,7 @@ class Home(Protocol):
     def gone(self, connection: Connection) -> None:
         """It is closed."""
 
-    def repeat(self, exchange: Exchange) -> None:
+    def repeat(self, exchange: Carried) -> None:
         """Send this again, on a new connection."""
 
 
@@ -49,7 +53,10 @@ class _Unreadable(Exception):
 
 class Connection(asyncio.Protocol):
     """The parser calls `on_header`, `on_headers_complete`, `on_body` and so on while it is fed, and these only take
-    notes: the answer is told after each read, so that it may abort, pause or send again from its callbacks."""
+    notes: the answer is told after each read, so that it may abort, pause or send again from its callbacks.
+
+    The parser is not asked about an ordinary answer that one read has brought whole, and of an ordinary head it is told
+    nothing but where the answer ends."""
 
     __slots__ = (
         "_barren",
@@ -65,6 +72,7 @@ class Connection(asyncio.Protocol):
         "_home",
         "_keep",
         "_parser",
+        "_parsing",
         "_parts",
         "_paused",
         "_status",
@@ -81,25 +89,13 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._exchange: Exchange | None = None
+        self._exchange: Carried | None = None
         self._parts: list[bytes] = []
         self.on_body = self._parts.append
         self._parser = httptools.HttpResponseParser(self)
         self._feed = self._parser.feed_data
-        self._used = False
-        self._paused = False
-        self.closed = False
-        self._begin()
-
-    def _begin(self) -> None:
-        """Ready for the next answer."""
-        self._headers: dict[str, str] = {}
-        self._status = 0
-        self._head_bytes = 0
-        self._headers_count = 0
-        self._barren = 0
-        self._fault = ""
-        self._told = self._whole = self._extra = self._keep = self._until_eof = self._heard = False
+        self._used = self._paused = self._parsing = self._told = self._whole = self.closed = False
+        self._heard = True
         self._due = 0.0
 
     # -- what the pool and the exchange call -----------------------------------------------------------------------
@@ -108,16 +104,20 @@ class Connection(asyncio.Protocol):
         """Not closed, nor about to be."""
         return not (self.closed or self._transport.is_closing())
 
-    def carry(self, exchange: Exchange) -> None:
-        """Send a request and wait for its answer."""
-        self._begin()
+    def carry(self, exchange: Carried) -> bool:
+        """Send a request and wait for its answer. False, and nothing is sent, where `is_usable` is."""
+        transport = self._transport
+        if self.closed or transport.is_closing():
+            return False
         self._exchange = exchange
+        self._heard = True
         exchange.place = self
-        self._transport.writelines(exchange.request)
+        self._home.send(transport, exchange.request)
         if not self._used:
             exchange.request = ()
         if exchange.paused:
             self.pause()
+        return True
 
     def pause(self) -> None:
         if not self._paused and self.is_usable():
@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
 
-    def abandon(self, exchange: Exchange) -> None:
+    def abandon(self, exchange: Carried) -> None:
         if self._exchange is exchange:
             self._release() if self._whole else self.close()
 
@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
             limit_s = self._home.idle_s if self._told else self._home.first_byte_s
             if exchange.paused:
                 self._heard = True
-        if self._heard or not self._due:
+        if self._heard:
             self._heard = False
             self._due = now + limit_s
         elif now >= self._due:
@@ -175,23 +175,33 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             self.close()
             return
-        exchange.received = self._heard = True
+        exchange.received = True
+        read_bytes = len(data)
+        if not self._parsing:
+            head = plain_head(data)
+            if head is not None and exchange.at_once and head[0] + head[1] == read_bytes:
+                exchange.place = None
+                self._let_go()
+                exchange.on_whole(head[2], data[head[0] :])
+                return
+            data = self._begin(head, data)
         try:
             self._feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._stumble(error)
-        if not self._told and not self._tell_head(exchange, len(data)):
+        if not self._told and not self._tell_head(exchange, read_bytes):
             return
+        self._heard = True
         parts = self._parts
         if parts:
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
             self._barren = 0
-            exchange.answer.on_body(body)
+            exchange.on_body(body)
             if exchange.place is not self:
                 return
         elif not self._whole:
-            self._count_barren(len(data))
+            self._count_barren(read_bytes)
         if self._whole:
             self._finish(exchange)
         elif self._fault:
@@ -254,6 +264,22 @@ class Connection(asyncio.Protocol):
 
     # -- the rest --------------------------------------------------------------------------------------------------
 
+    def _begin(self, head: Head | None, data: bytes) -> bytes:
+        """The parser is at a new answer: what it is to be fed. Of a head that has been read already it gets a short one
+        of the same meaning."""
+        self._parsing = True
+        self._headers: dict[str, str] = {}
+        self._status = self._head_bytes = self._headers_count = self._barren = 0
+        self._fault = ""
+        self._extra = self._keep = self._until_eof = False
+        if head is None:
+            return data
+        start, length, headers = head
+        framing = b"transfer-encoding: chunked" if length == CHUNKED else b"content-length: %d" % length
+        self._feed(b"%b%b\r\n\r\n" % (START, framing))
+        self._headers = headers
+        return data[start:]
+
     def _refuse(self, why: str) -> None:
         self._fault = why
         raise _Unreadable
@@ -264,14 +290,13 @@ class Connection(asyncio.Protocol):
         if not self._fault:
             self._fault = f"it is not HTTP ({error})"
 
-    def _tell_head(self, exchange: Exchange, read_bytes: int) -> bool:
+    def _tell_head(self, exchange: Carried, read_bytes: int) -> bool:
         """Whether the head is complete and told, and the exchange goes on."""
         if self._status:
             self._told = True
             exchange.request = ()
-            exchange.answer.on_head(self._status, self._headers)
+            exchange.on_head(self._status, self._headers)
             return exchange.place is self
-        self._heard = False
         self._count_barren(read_bytes)
         if self._fault:
             self.end(_unreadable(self._fault))
@@ -283,29 +308,31 @@ class Connection(asyncio.Protocol):
         if self._barren > HEAD_BYTES_MAX and not self._fault:
             self._fault = f"its head or a chunk's is over {HEAD_BYTES_MAX} bytes"
 
-    def _finish(self, exchange: Exchange) -> None:
+    def _finish(self, exchange: Carried) -> None:
         """The answer is whole: the connection is free for others before the caller hears of it."""
         exchange.place = None
         self._release()
-        exchange.answer.on_end()
+        exchange.on_end()
 
     def _release(self) -> None:
-        transport = self._transport
-        if (
-            self._keep
-            and self._whole
-            and not self._extra
-            and self.is_usable()
-            and not transport.get_write_buffer_size()
-        ):
-            self._exchange = None
+        if self._keep and self._whole and not self._extra:
+            self._parsing = self._told = self._whole = False
             self._parts.clear()
-            self._used = True
-            self._due = 0.0
-            self.resume()
-            self._home.put(self)
+            self._let_go()
         else:
             self.close()
+
+    def _let_go(self) -> None:
+        """Free for the next one, unless it is about to close, or the request is still being sent."""
+        transport = self._transport
+        if self.closed or transport.is_closing() or transport.get_write_buffer_size():
+            self.close()
+            return
+        self._exchange = None
+        self._used = self._heard = True
+        if self._paused:
+            self.resume()
+        self._home.put(self)
 
     def _cut(self) -> None:
         """The other side has hung up."""
@@ -322,7 +349,7 @@ class Connection(asyncio.Protocol):
 
     def _is_fresh(self) -> bool:
         """Whether the request was sent a short time ago."""
-        return not self._due or self._home.now() < self._due - self._home.first_byte_s + STALE_S
+        return self._heard or self._home.now() < self._due - self._home.first_byte_s + STALE_S
 
 
 def _unreadable(why: str) -> BackendFailed:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 from arkway.backends.upstream.connection import Connection
 from arkway.backends.upstream.dialing import Dialer, why_not
-from arkway.backends.upstream.exchange import Exchange
+from arkway.backends.upstream.exchange import Carried
 from arkway.backends.upstream.target import Target
 from arkway.core.errors import ArkwayError, BackendUnavailable, Overloaded
 from arkway.core.upstream import Upstream
+from arkway.outbox import Outbox
 
 log = logging.getLogger("arkway.upstream")
 
@@ -46,24 +47,30 @@ class Pool:
         self._clock = clock
         self._free: list[Connection] = []
         self._open: set[Connection] = set()
-        self._line: OrderedDict[Exchange, None] = OrderedDict()
+        self._line: OrderedDict[Carried, None] = OrderedDict()
         self._dials: dict[asyncio.Task[None], float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._sweep_due = 0.0
         self._reached = True
         self._closing: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._outbox = Outbox()
+
+    def send(self, transport: asyncio.Transport, request: tuple[bytes, ...]) -> None:
+        """Before this turn of the loop is over."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._outbox.add(self._loop, transport, *request)
 
     def now(self) -> float:
         """Seconds that only grow."""
         return self._clock() if self._clock is not None else asyncio.get_running_loop().time()
 
-    def start(self, exchange: Exchange) -> None:
+    def start(self, exchange: Carried) -> None:
         """Send it over a free connection, or put it into the line."""
         free = self._free
         while free:
-            connection = free.pop()
-            if connection.is_usable():
-                connection.carry(exchange)
+            if free.pop().carry(exchange):
                 return
         exchange.place = self
         if self._closing is not None:
@@ -105,7 +112,7 @@ class Pool:
     def resume(self) -> None:
         """Nothing is read yet."""
 
-    def abandon(self, exchange: Exchange) -> None:
+    def abandon(self, exchange: Carried) -> None:
         self._line.pop(exchange, None)
 
     # -- a home for connections ------------------------------------------------------------------------------------
@@ -116,10 +123,10 @@ class Pool:
     def put(self, connection: Connection) -> None:
         if self._closing is not None:
             connection.close()
-        elif self._line:
-            connection.carry(self._line.popitem(last=False)[0])
-        else:
+        elif not self._line or not connection.carry(next(iter(self._line))):
             self._free.append(connection)
+        else:
+            self._line.popitem(last=False)
 
     def gone(self, connection: Connection) -> None:
         self._open.discard(connection)
@@ -127,7 +134,7 @@ class Pool:
         if self._closing is not None and not self._open and not self._closing.done():
             self._closing.set_result(None)
 
-    def repeat(self, exchange: Exchange) -> None:
+    def repeat(self, exchange: Carried) -> None:
         exchange.repeated = True
         if self._closing is not None:
             exchange.fail(_ended())
@@ -138,10 +145,10 @@ class Pool:
 
     # -- the rest --------------------------------------------------------------------------------------------------
 
-    def _fail_soon(self, exchange: Exchange, error: ArkwayError) -> None:
+    def _fail_soon(self, exchange: Carried, error: ArkwayError) -> None:
         asyncio.get_running_loop().call_soon(exchange.fail, error)
 
-    def _enqueue(self, exchange: Exchange) -> None:
+    def _enqueue(self, exchange: Carried) -> None:
         exchange.due = self.now() + self._upstream.connect_s
         self._line[exchange] = None
         self._dial()
@@ -160,11 +167,13 @@ class Pool:
         if not connection.is_usable():
             raise ConnectionResetError
         self._note_reached()
+        if (dial := asyncio.current_task()) is not None:
+            self._dials.pop(dial, None)  # now, so that nobody is let into the line for it who comes before `_dialled`
         self.put(connection)
 
     def _dialled(self, dial: asyncio.Task[None]) -> None:
         """One attempt less; if it failed, the oldest in the line hears of it, and others are tried for."""
-        del self._dials[dial]
+        self._dials.pop(dial, None)
         failure = None if dial.cancelled() else dial.exception()
         if failure is not None:
             self._note_unreached(failure)

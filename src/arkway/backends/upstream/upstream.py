@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 
 from arkway import __version__
-from arkway.backends.pushed import pulled
-from arkway.backends.upstream.chat import WHOLE_MAX_BYTES, ChatCall
-from arkway.backends.upstream.client import Client, Fetched
-from arkway.backends.upstream.exchange import Exchange
+from arkway.backends.upstream.chat import WHOLE_MAX_BYTES, ChatCall, KeyedCall
+from arkway.backends.upstream.client import Client, Fetched, written
+from arkway.backends.upstream.exchange import Carried
 from arkway.backends.upstream.keys import TemporaryKeys, control_origin
 from arkway.core.caller import Call
 from arkway.core.chat import ChatRequest, ImagePart, Message, without_ignored
 from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
 from arkway.core.errors import Misconfigured, UnsupportedInput, UnsupportedModel
-from arkway.core.events import Event
 from arkway.core.model import Deployment, ModelCard
 from arkway.core.upstream import Credential, Upstream
 from arkway.ports import Running, Sink
@@ -37,11 +35,13 @@ from arkway.wire.openai_shape.outgoing import (
 )
 
 _JSON = f"content-type: application/json\r\nuser-agent: arkway/{__version__}\r\n".encode()
-_VISIBLE = re.compile(r"[!-~]+")
+_is_visible = _is_ours = re.compile(r"[!-~]+").fullmatch
 _HAS_NONE = (404, 405, 501)
 _is_image = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,", re.IGNORECASE).match
 _is_web = re.compile(r"https://", re.IGNORECASE).match
 _TEXTS_AT_ONCE = 8
+TELLING = 4
+"""A model's name of fewer characters tells nobody anything, and is part of other words."""
 
 
 class UpstreamServer:
@@ -60,27 +60,31 @@ class UpstreamServer:
     ) -> None:
         self.upstream = upstream
         self.client = client or Client(upstream)
-        self._key = _static_key(upstream, credential)
+        self.key = _static_key(upstream, credential)
+        self._models: dict[str, UpstreamModel] = {}
         self._others: list[Client] = []
         self._root_client: Client | None = None
-        self._keys: TemporaryKeys | None = None
+        self.keys: TemporaryKeys | None = None
         if upstream.auth == "aksk":
             gate = self._another(control_origin(upstream.base_url))
-            self._keys = TemporaryKeys(upstream, credential, gate, clock=clock)
+            self.keys = TemporaryKeys(upstream, credential, gate, clock=clock)
         parts = urlsplit(upstream.base_url)
         self.hidden = tuple(
             word
-            for word in (parts.hostname or "", self._key, credential.access_key_id, credential.secret_access_key)
+            for word in (parts.hostname or "", self.key, credential.access_key_id, credential.secret_access_key)
             if word
         )
 
     def model(self, name: str) -> UpstreamModel:
-        """One of the upstream's models, by the upstream's own name for it."""
-        return UpstreamModel(self, name)
+        """One of the upstream's models, by the upstream's own name for it: the same object for the same name."""
+        found = self._models.get(name)
+        if found is None:
+            found = self._models[name] = UpstreamModel(self, name)
+        return found
 
     async def models(self) -> tuple[str, ...]:
         """What the upstream lists. Raises PlatformError classes."""
-        got = await self._fetch(self.client, b"GET", b"/models", b"", self._key)
+        got = await self._fetch(self.client, b"GET", b"/models", b"", self.key)
         return cold.models(self._body(got))
 
     async def check(self, model: str) -> None:
@@ -113,58 +117,35 @@ class UpstreamServer:
         return tuple(found)
 
     async def aclose(self) -> None:
-        if self._keys is not None:
-            await self._keys.aclose()
+        if self.keys is not None:
+            await self.keys.aclose()
         for client in (self.client, *self._others):
             await client.aclose()
 
-    def start(self, model: str, deployment: Deployment, request: ChatRequest, call: Call, sink: Sink) -> Running:
-        """As `arkway.ports.Pushing.start`. Raises UnsupportedInput for an image that the upstream were to fetch."""
-        if "images" in deployment.card.capabilities:
-            self._check_images(request)
-        if request.max_tokens is None:
-            request = _limited(request, deployment.card)
-        body = chat_body(request, model, self.upstream.kind).body
-        chat = ChatCall(self, model, deployment, request, _lines(call), body, sink)
-        chat.begin()
-        return chat
+    def head(self, key: str) -> bytes:
+        """The head of a chat call that is shown this key, up to where it is the same for all of them."""
+        return self.client.head(b"POST", b"/chat/completions", _JSON + _authorization(key))
 
-    def send(self, chat: ChatCall, key: str) -> Exchange:
-        lines = _JSON + chat.lines + _authorization(key)
-        return self.client.send(b"POST", b"/chat/completions", lines, chat.body, chat)
-
-    def key(self, chat: ChatCall) -> str | None:
-        return self._key if self._keys is None else self._keys.get(chat.model)
-
-    def wait_for_key(self, chat: ChatCall) -> Callable[[], None]:
-        assert self._keys is not None
-        return self._keys.when_got(chat.model, chat.keyed)
-
-    def refused(self, chat: ChatCall, key: str) -> bool:
-        if self._keys is None:
-            return False
-        self._keys.drop(chat.model, key)
-        return True
-
-    def _check_images(self, request: ChatRequest) -> None:
-        """A server that fetches what callers name reaches what callers do not. The vendor's own is outside anyway."""
+    def check_images(self, request: ChatRequest) -> None:
+        """Raises UnsupportedInput for an image that the upstream were to fetch: a server that fetches what callers name
+        reaches what callers do not. The vendor's own is outside anyway."""
         for place, url in _images(request):
             if not _is_image(url) and not (self.upstream.kind == "ark" and _is_web(url)):
                 raise UnsupportedInput("send the image itself, as a data: URL of a PNG, JPEG, WebP or GIF", place)
 
     async def _asked(self, model: str, path: bytes, body: bytes, call: Call | None = None) -> Fetched:
         """What the server says; a temporary key that was refused may have been called back: another one is tried."""
-        if self._keys is None:
-            return await self._fetch(self.client, b"POST", path, body, self._key, call)
-        key = await self._keys.wait(model)
+        if self.keys is None:
+            return await self._fetch(self.client, b"POST", path, body, self.key, call)
+        key = await self.keys.wait(model)
         got = await self._fetch(self.client, b"POST", path, body, key, call)
         if got.status == 401:
-            self._keys.drop(model, key)
-            got = await self._fetch(self.client, b"POST", path, body, await self._keys.wait(model), call)
+            self.keys.drop(model, key)
+            got = await self._fetch(self.client, b"POST", path, body, await self.keys.wait(model), call)
         return got
 
     async def _tokenized(self, model: str, text: str, request: TokenizeRequest, call: Call) -> Tokenized:
-        got = await self._fetch(self._root(), b"POST", b"/tokenize", tokenize_body(text, model), self._key, call)
+        got = await self._fetch(self._root(), b"POST", b"/tokenize", tokenize_body(text, model), self.key, call)
         found = cold.server_tokens(self._has(got, request), text)
         if found is None:
             raise UnsupportedModel(request.asked, "tokenization")
@@ -201,24 +182,46 @@ class UpstreamServer:
 
 
 class UpstreamModel:
-    """One model of an upstream; implements Pushing, Backend, Embedder and Tokenizer of `arkway.ports`."""
+    """One model of an upstream; implements Pushing, Embedder and Tokenizer of `arkway.ports`."""
 
-    __slots__ = ("_server", "name")
+    __slots__ = ("_head", "_keys", "_kind", "_server", "_start", "hidden", "hidden_but_name", "name")
 
     def __init__(self, server: UpstreamServer, name: str) -> None:
-        self._server = server
         self.name = name
+        self.hidden_but_name = server.hidden
+        self.hidden = server.hidden if len(name) < TELLING else (*server.hidden, name)
+        self._server = server
+        self._kind = server.upstream.kind
+        self._keys = server.keys
+        self._head = server.head(server.key)
+        self._start = server.client.start
 
     def start(self, deployment: Deployment, request: ChatRequest, call: Call, sink: Sink) -> Running:
-        return self._server.start(self.name, deployment, request, call, sink)
+        """As `arkway.ports.Pushing.start`. Raises UnsupportedInput for an image that the upstream were to fetch."""
+        card = deployment.card
+        if "images" in card.capabilities:
+            self._server.check_images(request)
+        if request.max_tokens is None:
+            request = _limited(request, card)
+        body = chat_body(request, self.name, self._kind).body
+        if self._keys is not None:
+            keyed = KeyedCall(self, card, request, sink, self._keys, call.request_id)
+            keyed.begin(body)
+            return keyed
+        chat = ChatCall(self, card, request, sink, _request(self._head, call.request_id, body))
+        self._start(chat)
+        return chat
 
-    def chat(self, deployment: Deployment, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
-        return pulled(self, deployment, request, call)
+    def send(self, call: Carried, key: str, request_id: str, body: bytes) -> None:
+        """A call that is shown this temporary key."""
+        call.request = _request(self._server.head(key), request_id, body)
+        self._start(call)
 
     def heeded(self, deployment: Deployment, request: ChatRequest) -> ChatRequest:
         """As `arkway.ports.Heeding.heeded`: extras are passed on, and what this upstream has no word for is dropped."""
-        kind = self._server.upstream.kind
-        request = without_ignored(request, passed(request, kind))
+        kind = self._kind
+        if request.extras:
+            request = without_ignored(request, passed(request, kind))
         lost = dropped(request, kind)
         return msgspec.structs.replace(request, ignored=(*request.ignored, *lost)) if lost else request
 
@@ -255,15 +258,19 @@ def _limited(request: ChatRequest, card: ModelCard) -> ChatRequest:
     themselves they stop where the context ends.
     """
     limit = card.default_output_tokens
-    if not limit or sum(len(message.text()) for message in request.messages) + limit > card.context_tokens:
+    if not limit:
         return request
-    return msgspec.structs.replace(request, max_tokens=limit)
+    room = card.context_tokens - limit
+    for message in request.messages:
+        content = message.content
+        room -= len(content) if type(content) is str else len(message.text())
+    return request if room < 0 else msgspec.structs.replace(request, max_tokens=limit)
 
 
 def _static_key(upstream: Upstream, credential: Credential) -> str:
     if upstream.auth != "key":
         return ""
-    if not _VISIBLE.fullmatch(credential.key):
+    if not _is_visible(credential.key):
         raise Misconfigured(f"the upstream `{upstream.name}` needs an API key of visible ASCII characters")
     return credential.key
 
@@ -272,6 +279,15 @@ def _authorization(key: str) -> bytes:
     return f"authorization: Bearer {key}\r\n".encode() if key else b""
 
 
+def _request(head: bytes, request_id: str, body: bytes) -> tuple[bytes, ...]:
+    """With the call's id, for the upstream's own log; ids of another form than ours are kept to ourselves."""
+    if _is_ours(request_id):
+        end = b"x-client-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (request_id.encode(), len(body))
+    else:
+        end = b"content-length: %d\r\n\r\n" % len(body)
+    return written(head + end, body)
+
+
 def _lines(call: Call) -> bytes:
-    """The call's id, for the upstream's own log; ids of another form than ours are kept to ourselves."""
-    return f"x-client-request-id: {call.request_id}\r\n".encode() if _VISIBLE.fullmatch(call.request_id) else b""
+    """As of `_request`."""
+    return f"x-client-request-id: {call.request_id}\r\n".encode() if _is_ours(call.request_id) else b""

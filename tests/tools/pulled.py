@@ -1,4 +1,4 @@
-"""A pushing backend as one that is pulled from: for whoever wants an answer as an asynchronous generator."""
+"""A pushing backend as one that is pulled from: an answer as an asynchronous generator, for tests."""
 
 from __future__ import annotations
 
