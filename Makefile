@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requir
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-sdks demo serve fmt check test test-sdks compatibility wire fuzz crash bench soak drain docs lock clean
+.PHONY: help setup setup-dev setup-sdks demo demo-bot serve fmt check test test-sdks test-upstreams compatibility wire fuzz crash bench soak drain docs lock clean
 
 help: ## what each target does
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Arkway needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Say which: make PYTHON=python3.12 ...")'
@@ -22,6 +22,11 @@ $(VENV)/.run: $(BIN)/python requirements/build.txt requirements/embedded.txt pyp
 	@$(PIP) -r requirements/build.txt
 	@$(PIP) -r requirements/embedded.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.bots: $(VENV)/.run requirements/bots.txt
+	@echo "installing what bots need to read documents and pages into $(VENV)"
+	@$(PIP) -r requirements/bots.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements/dev.txt
@@ -41,6 +46,9 @@ demo: $(VENV)/.run ## pull the default model, start a server, ask it with the of
 	@$(BIN)/python tests/sdk/environments.py ark
 	@$(BIN)/python scripts/demo.py $(ARGS)
 
+demo-bot: $(VENV)/.bots ## a bot over the documents of examples/library-bot: three questions, with sources and usage
+	@$(BIN)/python examples/library-bot/run.py
+
 serve: $(VENV)/.run ## run the server (ARGS='--port 9000')
 	@$(BIN)/arkway serve --pull $(ARGS)
 
@@ -55,13 +63,17 @@ check: $(VENV)/.dev ## format, lint, types, import directions
 	@$(BIN)/lint-imports
 
 test: $(VENV)/.dev ## every test but the SDKs' and the long programmes
-	@$(BIN)/python tests/sdk/environments.py ark ark-2024 arkruntime openai
+	@$(BIN)/python tests/sdk/environments.py ark ark-2024 arkruntime openai smg
 	@$(BIN)/python scripts/run_tests.py $(ARGS)
 
 test-sdks: setup-sdks ## the unmodified official SDKs of four languages against a scripted server
 	@rm -rf .cache/conformance
 	@$(BIN)/python -m pytest -q tests/sdk $(ARGS)
 	@$(BIN)/python scripts/compatibility.py --check
+
+test-upstreams: $(VENV)/.dev ## upstreams against real servers, vLLM among them (5 GB; Linux, x86-64)
+	@$(BIN)/python tests/sdk/environments.py smg vllm
+	@$(BIN)/python -m pytest -q tests/contract/upstream tests/contract/vllm $(ARGS)
 
 compatibility: $(VENV)/.dev ## write the table of clients and cases from the last `make test-sdks`
 	@$(BIN)/python scripts/compatibility.py

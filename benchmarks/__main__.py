@@ -25,10 +25,12 @@ PROGRAMMES = (
     "ledger",
     "usage",
     "limits",
+    "moderation",
+    "knowledge",
     "install",
     "peers",
 )
-ONLY_WHEN_NAMED = ("install", "peers")
+ONLY_WHEN_NAMED = ("install", "knowledge", "peers")
 
 
 def main() -> None:

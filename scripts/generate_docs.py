@@ -24,6 +24,7 @@ from arkway.cli import group
 from arkway.core import errors, roles
 from arkway.core.model import ParameterRange
 from arkway.core.roles import PERMISSIONS
+from arkway.dialects.bots import fields as bots_fields
 from arkway.dialects.openai import errors as openai_errors
 from arkway.dialects.openai import fields as openai_fields
 from arkway.dialects.v1 import fields as v1_fields
@@ -36,6 +37,7 @@ from arkway.http.admin.table import OPERATIONS
 from arkway.http.surface import ROUTES, Route
 from arkway.models.catalogue import CATALOGUE, CatalogueEntry
 from arkway.telemetry.metrics import Metrics
+from arkway.telemetry.plugins import PluginWatch
 from arkway.telemetry.tally import Spread, Tally
 from arkway.wire import messages
 from arkway.wire.codes import FINAL, Code, code_of
@@ -77,6 +79,8 @@ MEANINGS = {
     "edge.linger_s": "How long the rest of a refused request is thrown away, so that its sender sees why; seconds.",
     "edge.pipelined": "Requests that may wait for their turn on one connection; it ends after them.",
     "edge.extension_bytes": "Chunk extensions and trailers of a chunked body; bytes.",
+    "edge.bodies_max_bytes": "What has come in of the bodies of all requests that are not answered yet, together; what "
+    "is more hears 503. A body takes about three times its size while it is answered; bytes.",
     "tls.port": "Port of the HTTPS listener beside the plain one; 0 = off. See [TLS](tls.md).",
     "tls.certificate": "PEM file with the certificate and its chain; empty = the one of `arkway tls init`.",
     "tls.key": "PEM file with its private key; empty = the one of `arkway tls init`.",
@@ -101,6 +105,56 @@ MEANINGS = {
     "found out by itself.",
     "limits.burst_s": "How many seconds' worth of a rate may come at once.",
     "limits.currency": "The currency of budgets.",
+    "knowledge.ingest": "Whether this server reads what is uploaded into collections. Off, where another server or "
+    "`arkway kb add` does it.",
+    "knowledge.chunk_chars": "The most characters that one chunk of a document has. Documents that are there keep "
+    "their chunks until they are uploaded again.",
+    "knowledge.coverage": "How much of what a question is about the collections have to have, rare words counting "
+    "most, for a bot of the intent `auto` to look it up.",
+    "knowledge.vector_weight": "What vectors count for beside words (1), in collections where the embedding model has "
+    "passed its test.",
+    "knowledge.rerank_url": "A server that puts what was found in order; empty = none.",
+    "knowledge.rerank_shape": "How it is asked: as Jina, Cohere, vLLM and llama-server are, or as Text Embeddings "
+    "Inference is.",
+    "knowledge.rerank_model": "The model that it is to use; empty = its own.",
+    "knowledge.rerank_key": "The key that it is sent (`Authorization: Bearer …`); empty = none.",
+    "knowledge.rerank_deadline_s": "How long it is waited for; after that the order stays as it was; seconds.",
+    "fetch.enabled": "Whether images that callers name by `http(s)://` URLs are fetched for models that do not fetch "
+    "them ([images](upstreams.md#images)). Off: they are refused.",
+    "fetch.hosts": "Names from which alone anything is fetched; `.example.com` is every name below; none = any.",
+    "fetch.networks": "Networks (`10.1.0.0/16`) that may be reached though they are not public.",
+    "fetch.ports": "Ports that may be asked.",
+    "fetch.max_bytes": "The size of one document, unpacked; bytes.",
+    "fetch.timeout_s": "How long one document may take, name and redirects included; seconds.",
+    "fetch.images": "Images of one request that are fetched at most.",
+    "search.provider": "The provider for bots that name none (see [search.md](search.md)). `local` needs nothing and "
+    "finds pages that were kept.",
+    "search.timeout_s": "How long a provider may take at most; the deadline of a bot's action may be earlier; seconds.",
+    "search.max_bytes": "The size of a provider's answer; bytes.",
+    "search.pages": "Of how many results the page itself is fetched and read, within what `[fetch]` allows; 0 = none. "
+    "Needs the extra `search`.",
+    "search.page_max_bytes": "The size of one such page, unpacked; bytes.",
+    "search.searxng_url": "Address of a SearXNG whose `search.formats` list `json`; empty = none.",
+    "search.bocha_url": "Address of Bocha.",
+    "search.bocha_key": "Key of Bocha, or `file:` and the path of the file that holds it; empty = not used.",
+    "search.ark_url": "Base address of Ark, or of another Arkway, up to `/api/v3`.",
+    "search.ark_bot": "Id of the bot there that searches; empty = not used.",
+    "search.ark_key": "API key for it, or `file:` and the path of the file that holds it.",
+    "search.kiwix_url": "Address of a kiwix-serve; empty = none.",
+    "search.kiwix_public_url": "Where users reach it, for references; empty = the same address.",
+    "search.kiwix_books": "Names of the ZIM files to search, all of one language.",
+    "weather.provider": "The provider for bots that name none.",
+    "weather.timeout_s": "How long a provider may take for each of its answers; seconds.",
+    "weather.city": "The city of questions that name none, of askers who say nothing of where they are; empty = none.",
+    "weather.file": "JSON file with the weather that `static` knows; empty = none.",
+    "weather.open_meteo_url": "Address of Open-Meteo's forecasts.",
+    "weather.open_meteo_geocoding_url": "Address of its geocoding.",
+    "weather.open_meteo_air_url": "Address of its air quality.",
+    "weather.open_meteo_key": "Key of its commercial offer, or `file:` and the path of the file that holds it.",
+    "weather.qweather_url": "Address that QWeather gives an account; empty = not used.",
+    "weather.qweather_key": "Key for it, or `file:` and the path of the file that holds it.",
+    "moderation.default": "The strategy of endpoints and bots that have chosen none; empty = none.",
+    "moderation.strategies": "Strategies by name ([moderation](moderation.md)); in a variable a JSON object.",
     "secrets.command": "A command that prints the master key of the key ring ([access keys](access-keys.md)).",
     "surface.v3_model_names": "Whether `model` on `/api/v3` may be a model's name beside an endpoint id.",
     "surface.openai_model_names": "The same on `/v1`.",
@@ -139,10 +193,12 @@ class Limit(msgspec.Struct, frozen=True):
 _REQUEST = "arkway.wire.limits"
 _HTTP = "arkway.http.asgi.Limits"
 _SHAPE = "arkway.wire.openai_shape"
+_BOTS, _KNOWLEDGE = "arkway.http.admin.bots", "arkway.http.admin.knowledge"
 _GROUPS = "arkway.http.admin.upstreams"
 _EDGE = "arkway.http.edge.EdgeLimits"
 _SCHEMA = "arkway.backends.engine.schema"
 _ENGINE = "arkway.backends.engine.settings.EngineSettings"
+_SEEING = "arkway.backends.engine.seeing"
 _SETTINGS = "arkway.config"
 
 EDGE = (
@@ -159,6 +215,12 @@ EDGE = (
     Limit("Over how long that is judged", f"{_EDGE}.body_window_s", "s"),
     Limit("Chunk extensions and trailers", f"{_EDGE}.extension_bytes", "bytes", errors.BadRequest),
     Limit("Requests that wait for their turn on one connection", f"{_EDGE}.pipelined"),
+    Limit(
+        "Bodies of all requests that are not answered yet, together",
+        f"{_EDGE}.bodies_max_bytes",
+        "bytes",
+        errors.BackendUnavailable,
+    ),
     Limit("A connection between requests", f"{_EDGE}.keep_alive_s", "s"),
     Limit(
         "What is read of a stranger's body to learn whether it asks for a stream",
@@ -190,6 +252,24 @@ EDGE = (
     Limit("Tokens that a group's card may say", f"{_GROUPS}.TOKENS_MAX", "", errors.InvalidField),
     Limit("Dimensions that it may say", f"{_GROUPS}.DIMENSIONS_MAX", "", errors.InvalidField),
     Limit("Fields in a query of the Admin API", "arkway.http.admin.reading.FIELDS_MAX", "", errors.BadRequest),
+    Limit("A bot's prompt", f"{_BOTS}.PROMPT_MAX_CHARACTERS", "characters", errors.InvalidField),
+    Limit("Its actions", f"{_BOTS}.ACTIONS_MAX", "", errors.InvalidField),
+    Limit("Collections of one action", f"{_BOTS}.COLLECTIONS_MAX", "", errors.InvalidField),
+    Limit("A collection's name there", f"{_BOTS}.COLLECTION_MAX_CHARACTERS", "characters", errors.InvalidField),
+    Limit("Results of one action", f"{_BOTS}.RESULTS_MAX", "", errors.InvalidField),
+    Limit("Words of a bot's lexicon", f"{_BOTS}.WORDS_MAX", "", errors.InvalidField),
+    Limit("One of them", f"{_BOTS}.WORD_MAX_CHARACTERS", "characters", errors.InvalidField),
+    Limit("`city`, `district` of a bot's user", "arkway.wire.limits.PLACE_MAX_BYTES", "bytes"),
+    Limit("An uploaded document", f"{_KNOWLEDGE}.UPLOAD_MAX_BYTES", "bytes", errors.TooLarge),
+    Limit("Its file name", f"{_KNOWLEDGE}.FILE_NAME_MAX_CHARACTERS", "characters", errors.InvalidField),
+    Limit("Its source", f"{_KNOWLEDGE}.SOURCE_MAX_CHARACTERS", "characters", errors.InvalidField),
+    Limit("A collection's name", f"{_KNOWLEDGE}.NAME_MAX_CHARACTERS", "characters", errors.InvalidField),
+    Limit("A question to collections", f"{_KNOWLEDGE}.QUERY_MAX_CHARACTERS", "characters", errors.InvalidField),
+    Limit("Results of one", f"{_KNOWLEDGE}.RESULTS_MAX", "", errors.InvalidField),
+    Limit(
+        "A header's value that may differ in a head that is known", "arkway.http.edge_repeats.VALUE_MAX_BYTES", "bytes"
+    ),
+    Limit("Heads in a row that are not known, until none is looked for", "arkway.http.edge_repeats.MISSES_MAX"),
     Limit("An API key's characters that are looked at", "arkway.stores.home.SECRET_MAX_CHARACTERS"),
 )
 JSON_BODY = (
@@ -214,6 +294,15 @@ JSON_BODY = (
     Limit("`crypto_token`", f"{_REQUEST}.CRYPTO_TOKEN_MAX_BYTES", "bytes", errors.InvalidField),
     Limit("One text of such a call", f"{_REQUEST}.EMBED_INPUT_MAX_BYTES", "bytes", errors.InvalidField),
     Limit("All texts of such a call", f"{_REQUEST}.EMBED_TOTAL_MAX_BYTES", "bytes", errors.InvalidField),
+    Limit("Images of one request to an embedded model", f"{_SEEING}.IMAGES_MAX", "", errors.InvalidField),
+    Limit("All of them together", f"{_SEEING}.PIXELS_MAX", "pixels", errors.UnsupportedInput),
+    Limit("Images of one request that are fetched", f"{_SETTINGS}.Fetch.images", "", errors.UnsupportedInput),
+    Limit("One of them", f"{_SETTINGS}.Fetch.max_bytes", "bytes", errors.UnsupportedInput),
+    Limit("All of them together", "arkway.backends.pictured.TOTAL_MAX_BYTES", "bytes", errors.UnsupportedInput),
+    Limit("Time until one of them is here", f"{_SETTINGS}.Fetch.timeout_s", "s", errors.UnsupportedInput),
+    Limit("Its URL", "arkway.fetching.place.URL_MAX_CHARS", "characters", errors.UnsupportedInput),
+    Limit("Redirects on the way to it", "arkway.fetching.web.REDIRECTS_MAX", "", errors.UnsupportedInput),
+    Limit("Documents that one process fetches at a time", "arkway.fetching.web.AT_ONCE"),
 )
 SCHEMAS = (
     Limit("Nesting of a JSON Schema", f"{_SCHEMA}.MAX_DEPTH", "levels", errors.InvalidField),
@@ -539,6 +628,8 @@ def type_text(kind: Any) -> str:
         return type_text(typing.get_args(kind)[0])
     if typing.get_origin(kind) is tuple:
         return f"list of {type_text(typing.get_args(kind)[0])}s"
+    if typing.get_origin(kind) is dict:
+        return "table"
     words = {int: "integer", float: "number", bool: "boolean", str: "string", Path: "path"}
     return words[kind]
 
@@ -668,8 +759,8 @@ def _parameter(entry: ParameterRange) -> tuple[str, ...]:
 
 def metrics() -> str:
     """What every server exposes; the readings of an installation are described beside this table."""
-    collectors = vars(Metrics())
-    found = [each for each in collectors.values() if hasattr(each, "_labelnames") or isinstance(each, Tally | Spread)]
+    collectors = (*vars(Metrics()).values(), *vars(PluginWatch()).values())
+    found = [each for each in collectors if hasattr(each, "_labelnames") or isinstance(each, Tally | Spread)]
     titles = ("metric", "type", "labels", "meaning")
     return markdown_table(titles, (_metric(each) for each in found))
 
@@ -719,8 +810,12 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "modes-v2-embeddings": modes_of(("", v2_fields.EMBED)),
     "modes-v2-tokenization": modes_of(("", v2_fields.TOKENIZE)),
     "modes-v2-classification": modes_of(("", v2_fields.CLASSIFY)),
+    "modes-bots-chat": modes_of(
+        ("", bots_fields.CHAT), ("parameters.", bots_fields.PARAMETERS), ("messages[].", bots_fields.MESSAGE)
+    ),
+    "fields-v3-bots": fields_of(v3_fields.BOT_CHAT),
     "fields-stream-options": fields_of(shape.STREAM_OPTIONS),
-    "fields-message": fields_of(shape._MESSAGE),
+    "fields-message": fields_of(shape.MESSAGE),
     "fields-function": fields_of(messages._FUNCTION),
     "admin-operations": admin_operations,
     "admin-errors": admin_errors,

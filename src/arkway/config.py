@@ -19,12 +19,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from arkway.backends.moderation.settings import ModerationSettings
 from arkway.core.errors import Misconfigured
+from arkway.search.settings import WEB, Search, Weather, without_keys
 from arkway.wire.toml import line_of
 
 ENV_PREFIX = "ARKWAY__"
 VALUE_SHOWN = 64
-WITH_PASSWORDS = ("database.url", "limits.valkey")
+WITH_PASSWORDS = (
+    "database.url", "limits.valkey", "search.bocha_key", "search.ark_key", "weather.open_meteo_key",
+    "weather.qweather_key", "knowledge.rerank_key",
+)  # fmt: skip
+TABLES = ("moderation.strategies.",)
+"""What is below these has names that the operator gives."""
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 # At most 30 days: longer is a slip, and infinity no time at all.
@@ -176,6 +183,22 @@ class Admin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     enabled: bool = True
 
 
+class Fetch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What callers name by URL (images), fetched for models that cannot fetch it. Off unless the operator turns it on.
+
+    ``hosts``: if there are any, only these; ``.example.com`` is every name below. ``networks`` that may be reached
+    though they are not public. ``max_bytes`` and ``timeout_s`` for each document; ``images`` of one request.
+    """
+
+    enabled: bool = False
+    hosts: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = (80, 443)
+    max_bytes: Annotated[int, Meta(ge=1024, le=33_554_432)] = 10_485_760
+    timeout_s: Annotated[float, Meta(gt=0, le=300)] = 10.0
+    images: Annotated[int, Meta(ge=1, le=64)] = 8
+
+
 class Edge(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What strangers meet first (docs/limits.md): connections, heads, and patience, all in seconds and bytes.
 
@@ -198,6 +221,30 @@ class Edge(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     linger_s: Seconds = 3.0
     pipelined: Annotated[int, Meta(ge=1, le=10_000)] = 64
     extension_bytes: Annotated[int, Meta(ge=0, le=1_048_576)] = 1024
+    bodies_max_bytes: Annotated[int, Meta(ge=1_048_576, le=1_099_511_627_776)] = 268_435_456
+
+
+class Knowledge(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Collections of documents (docs/knowledge.md).
+
+    ``ingest``: whether this server takes in what is uploaded. ``chunk_chars``: the most that one chunk has.
+    ``coverage``: how much of a question has to be there for a bot's intent ``auto``. ``vector_weight``: what vectors
+    count for beside words where they have proven themselves. ``rerank_url`` of a server that puts hits in order, empty
+    = none, in the form ``rerank_shape``; it gets ``rerank_key`` and is waited for ``rerank_deadline_s``.
+    """
+
+    ingest: bool = True
+    chunk_chars: Annotated[int, Meta(ge=100, le=8000)] = 500
+    coverage: Annotated[float, Meta(ge=0, le=1)] = 0.6
+    vector_weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    rerank_url: Annotated[str, WEB] = ""
+    rerank_shape: Literal["jina", "tei"] = "jina"
+    rerank_model: str = ""
+    rerank_key: str = ""
+    rerank_deadline_s: Annotated[float, Meta(gt=0, le=60)] = 0.3
+
+    def __repr__(self) -> str:
+        return without_keys(self)
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -218,6 +265,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     control: Control = Control()
     admin: Admin = Admin()
     limits: Limits = Limits()
+    fetch: Fetch = Fetch()
+    knowledge: Knowledge = Knowledge()
+    search: Search = Search()
+    weather: Weather = Weather()
+    moderation: ModerationSettings = ModerationSettings()
 
 
 def default_home(environ: Mapping[str, str]) -> Path:
@@ -354,7 +406,17 @@ def _with_lists(tree: Mapping[str, Any], section: type[msgspec.Struct]) -> dict[
             result[field.name] = _with_lists(value, field.type)
         elif typing.get_origin(field.type) is tuple and isinstance(value, str):
             result[field.name] = [entry.strip() for entry in value.split(",") if entry.strip()]
+        elif typing.get_origin(field.type) is dict and isinstance(value, str):
+            result[field.name] = _from_json(f"{section.__name__}.{field.name}", value)
     return result
+
+
+def _from_json(name: str, text: str) -> Any:
+    """A table that was written as one text, as in a variable."""
+    try:
+        return msgspec.json.decode(text)
+    except ValueError as error:
+        raise _Mistake("", f"the setting `{name}` has to be a JSON object: {error}") from None
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -387,7 +449,8 @@ def _unknown(key: str) -> str:
 def _explained(problem: str, tree: Mapping[str, Any]) -> _Mistake:
     """The first mistake: an unknown key, or what a key has to be and what it is."""
     for key in sorted(set(_dotted(tree)) - set(known_keys())):
-        return _Mistake(key, _unknown(key))
+        if not key.startswith(TABLES):
+            return _Mistake(key, _unknown(key))
     found = re.search(r"`\$\.([a-z0-9_.]+)(?:\[.*\])?`$", problem)
     if found is None:
         return _Mistake("", f"the configuration is wrong: {problem}")
@@ -396,6 +459,8 @@ def _explained(problem: str, tree: Mapping[str, Any]) -> _Mistake:
     for name in found[1].split("."):
         value = value[name]
         kind = next(field.type for field in msgspec.structs.fields(kind) if field.name == name)
+    if typing.get_origin(kind) is dict:
+        return _Mistake(found[1], f"the setting `{found[1]}` is wrong: {problem}")
     shown = "" if found[1] in WITH_PASSWORDS else f", not {str(value)[:VALUE_SHOWN]!r}"
     sentence = f"the setting `{found[1]}` has to be {_expected(kind)}{shown}"
     return _Mistake(found[1], sentence)
@@ -407,7 +472,7 @@ def _expected(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return " or ".join(f"`{choice}`" for choice in typing.get_args(kind))
     if typing.get_origin(kind) is tuple:
-        return "a list of strings"
+        return f"a list of {'strings' if typing.get_args(kind)[0] is str else 'ports'}"
     plain = typing.get_args(kind)[0] if hasattr(kind, "__metadata__") else kind
     words = {int: "an integer", float: "a number", bool: "true or false", str: "a string", Path: "a path"}
     return f"{words[plain]} {range_of(kind)}".rstrip()

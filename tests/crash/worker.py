@@ -34,10 +34,6 @@ def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-def clock_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
-
-
 async def call(journal: Journal, name: str) -> None:
     """One call of a random length; one in four loses its client before the end."""
     prompt, length = 1 + secrets.randbelow(100), 1 + secrets.randbelow(150)
@@ -46,7 +42,7 @@ async def call(journal: Journal, name: str) -> None:
     attempt = Attempt(
         name, f"r-{name}", "default", "default", "key-1", "ep-1", "m", "v3", "chat", int(time.time() * 1000)
     )
-    meter = Meter(journal, attempt, clock_ms)
+    meter = Meter(journal, attempt, time.monotonic_ns)
     for token in range(1, length + 1):
         await asyncio.sleep(0.0005 * secrets.randbelow(3))
         say("made", name, prompt, token)
@@ -60,11 +56,11 @@ async def call(journal: Journal, name: str) -> None:
     say("done", name, "done", prompt, length)
 
 
-async def stream(journal: Journal, lane: str) -> None:
+async def stream(journal: Journal, clearance: str) -> None:
     number = 0
     while True:
         number += 1
-        await call(journal, f"{lane}-{number}")
+        await call(journal, f"{clearance}-{number}")
 
 
 async def main(home: Path, streams: int) -> None:
@@ -73,7 +69,7 @@ async def main(home: Path, streams: int) -> None:
     drain = Drain(journal, UsageTable(store), store)
     run = secrets.token_hex(6)
     assert drain.lag >= 0
-    await asyncio.gather(*(stream(journal, f"{run}-{lane}") for lane in range(streams)))
+    await asyncio.gather(*(stream(journal, f"{run}-{clearance}") for clearance in range(streams)))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,13 @@ def test_the_environment_form_of_every_setting_is_read(key: str, tmp_path: Path)
     *parents, leaf = key.split(".")
     section = getattr(config.load(environ={}, overrides={"home": str(tmp_path)}), parents[0])
     held = getattr(section, leaf)
-    value = ",".join(held) if isinstance(held, tuple) else str(held).lower() if isinstance(held, bool) else str(held)
+    value = (
+        ",".join(map(str, held))
+        if isinstance(held, tuple)
+        else str(held).lower()
+        if isinstance(held, bool)
+        else str(held)
+    )
     name = f"ARKWAY__{key.upper().replace('.', '__')}"
     again = config.load(environ={name: value}, overrides={"home": str(tmp_path)})
     assert getattr(again, parents[0]) == section

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from arkway.cli import group
 from arkway.control.memory import MemoryEndpoints
 from arkway.core.audit import Entry
+from arkway.core.bot import Bot
 from arkway.core.caller import Role
 from arkway.core.errors import StoreUnavailable
 from arkway.core.model import Tag
@@ -40,6 +41,8 @@ from tests.tools.waiting import PATIENCE_S, until
 DAY_S = 86_400
 FOREIGN, MISSING = "ep-20990101000000-other", "ep-20990101000000-thing"
 STOPPED = "ep-20240701000000-still"
+BOT, OTHER_BOT = "bot-20240701000000-tests", "bot-20240701000000-other"
+FOREIGN_BOT, MISSING_BOT = "bot-20990101000000-other", "bot-20990101000000-thing"
 SECOND = msgspec.structs.replace(CHAT_CARD, version="2")
 QUESTION = [{"role": "user", "content": "问"}]
 ROLES: dict[Role, KeyPair] = {
@@ -62,7 +65,12 @@ def shared_server() -> Iterator[RunningServer]:
         endpoint(STOPPED, CHAT_CARD.name, status="stopped"),
     )
     access_keys = [*pairs, scoped, access_key(OTHERS.access_key_id, account="other"), access_key(DYING.access_key_id)]
-    with running_server(endpoints=endpoints, access_keys=access_keys, cards=[SECOND]) as running:
+    bots = [
+        Bot(id=BOT, name="helper", account="default", project="default", endpoint_id=ENDPOINT_ID),
+        Bot(id=OTHER_BOT, name="other", account="default", project="default", endpoint_id=ENDPOINT_ID),
+        Bot(id=FOREIGN_BOT, name="helper", account="other", project="default", endpoint_id=FOREIGN),
+    ]
+    with running_server(endpoints=endpoints, access_keys=access_keys, cards=[SECOND], bots=bots) as running:
         yield running
 
 
@@ -269,7 +277,7 @@ def test_a_pair_for_one_endpoint(client: Connection) -> None:
     reference = {"FoundationModel": {"Name": CHAT_CARD.name}}
     assert code(call(client, "CreateEndpoint", {"Name": "x", "ModelReference": reference}, SCOPED))[0] == 403
     assert chat(client, api_key(client, "endpoint", ENDPOINT_ID, pair=SCOPED)).status == 200
-    for kind, resource in (("endpoint", STOPPED), ("bot", "bot-1")):
+    for kind, resource in (("endpoint", STOPPED), ("bot", BOT)):
         body = {"DurationSeconds": 60, "ResourceType": kind, "ResourceIds": [resource]}
         assert code(call(client, "GetApiKey", body, SCOPED)) == (403, "AccessDenied")
 
@@ -436,10 +444,24 @@ def test_a_key_is_taken_on_every_surface(client: Connection) -> None:
     assert code(client.post("/?Action=ListEndpoints&Version=2024-01-01", {}, key=key))[0] == 400
 
 
-def test_a_bots_key_is_for_no_endpoint(client: Connection) -> None:
-    key = api_key(client, "bot", "bot-20240701000000-tests")
-    for model in (ENDPOINT_ID, EMBEDDING_ENDPOINT_ID):
+def test_a_bots_key_is_for_that_bot_alone(client: Connection) -> None:
+    key = api_key(client, "bot", BOT)
+    assert chat(client, key, BOT).status == 200
+    for model in (ENDPOINT_ID, EMBEDDING_ENDPOINT_ID, OTHER_BOT):
         assert chat(client, key, model).status == 403
+    assert chat(client, key, FOREIGN_BOT).status == chat(client, key, MISSING_BOT).status == 404
+    both = api_key(client, "bot", BOT, OTHER_BOT)
+    assert [chat(client, both, model).status for model in (BOT, OTHER_BOT, ENDPOINT_ID)] == [200, 200, 403]
+
+
+def test_an_endpoints_key_is_for_no_bot(client: Connection) -> None:
+    assert chat(client, api_key(client, "endpoint", ENDPOINT_ID), BOT).status == 403
+
+
+@pytest.mark.parametrize("action", ["GetEndpoint", "StopEndpoint", "DeleteEndpoint"])
+def test_a_bot_is_no_endpoint_of_the_control_plane(client: Connection, action: str) -> None:
+    assert code(call(client, action, {"Id": BOT})) == (404, "ResourceNotFound")
+    assert BOT not in [item["Id"] for item in result(client, "ListEndpoints", {"PageSize": 100})["Items"]]
 
 
 @pytest.mark.parametrize("name", [CHAT_CARD.name, "skylark-chat", ENDPOINT_ID])
@@ -460,6 +482,11 @@ def test_a_key_for_a_model(client: Connection, name: str) -> None:
         ("presetendpoint", [FOREIGN]),
         ("presetendpoint", ["no-such-model"]),
         ("bot", ["robot"]),
+        ("bot", [FOREIGN_BOT]),
+        ("bot", [MISSING_BOT]),
+        ("bot", [BOT, MISSING_BOT]),
+        ("bot", [ENDPOINT_ID]),
+        ("endpoint", [BOT]),
     ],
 )
 def test_no_key_for_what_is_not_there(client: Connection, server: RunningServer, kind: str, ids: list[str]) -> None:
@@ -589,7 +616,7 @@ def test_tags_are_kept_as_they_are(client: Connection, server: RunningServer) ->
 
 
 def test_the_command_line_asks_for_a_key(server: RunningServer, client: Connection) -> None:
-    wish = ["--ResourceType", "bot", "--ResourceIds", "bot-20240701000000-tests", "--DurationSeconds", "21600"]
+    wish = ["--ResourceType", "bot", "--ResourceIds", BOT, "--DurationSeconds", "21600"]
     pair = ["--ak", ACCESS_KEY_ID, "--sk", SECRET_ACCESS_KEY]
     began_s = int(time.time())
     done = CliRunner().invoke(group, ["api", "GetApiKey", *wish, *pair, "--url", server.url, "--json"])
@@ -597,3 +624,4 @@ def test_the_command_line_asks_for_a_key(server: RunningServer, client: Connecti
     found = json.loads(done.stdout.encode())["body"]["Result"]
     assert began_s + 21600 <= found["ExpiredTime"] <= time.time() + 21600
     assert chat(client, found["ApiKey"]).status == 403
+    assert chat(client, found["ApiKey"], BOT).status == 200

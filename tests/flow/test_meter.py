@@ -15,13 +15,13 @@ ATTEMPT = Attempt("a", "r", "default", "default", "key-1", "ep-1", "m-1", "v3", 
 
 
 class Clock:
-    """Milliseconds, moved by hand."""
+    """Moved by hand in milliseconds, read in nanoseconds."""
 
     def __init__(self) -> None:
         self.now_ms = 50
 
     def __call__(self) -> int:
-        return self.now_ms
+        return self.now_ms * 1_000_000
 
 
 @pytest.fixture

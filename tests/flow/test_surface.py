@@ -12,7 +12,7 @@ from arkway.core.errors import MethodNotAllowed, NoCredentials, RouteNotFound, U
 from arkway.http.surface import ROUTES, Auth, Route
 from arkway.testing import API_KEY, ENDPOINT_ID, RunningServer, running_server
 from tests.tools.client import Connection, Reply
-from tests.tools.wires import CLIENTS, LEGACY, STREAM_TYPE, WIRES, Wire
+from tests.tools.wires import CLIENTS, LEGACY, OF_BOTS, STREAM_TYPE, WIRES, Wire
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "PROPFIND")
 UNKNOWN = (
@@ -24,7 +24,8 @@ UNKNOWN = (
     "//api/v3/chat/completions",
     "/api/v3/../v3/models",
     "/api/v3/%2e%2e/v3/models",
-    "/api/v3/bots/chat/completions",
+    "/api/v3/bots/bot-1/chat/completions",
+    "/api/v3/bots/embeddings",
     "/API/V3/models",
     "/favicon.ico",
     "/api/v3/models%00",
@@ -51,10 +52,12 @@ UNKNOWN_LEGACY = (
     "/api/v2/endpoint/ep-1/images/flex-gen",
     "/api/v2/endpoint/ep-1/audio/speech",
     "/api/v2/endpoint/ep-1%2F../chat",
-    "/api/v2/bots/bot-1/chat",
+    "/api/v2/bots/chat",
+    "/api/v2/bots//chat",
+    "/api/v2/bots/bot-1/embeddings",
     "/api/v2/endpoint/ep-1/chat%0d%0aX-Evil:1",
 )
-BY_NAME = {wire.name: wire for wire in WIRES}
+BY_NAME = {wire.name: wire for wire in (*WIRES, *OF_BOTS)}
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ class Client(Driver):
         **arguments: Any,
     ) -> dict[str, Any]:
         """The driver's answer to one call; chat calls get a question where ``arguments`` have none."""
-        if operation.removeprefix("async_") in ("chat", "stream", "abort", "raw"):
+        if operation.removeprefix("async_").removeprefix("bot_") in ("chat", "stream", "abort", "raw"):
             arguments.setdefault("messages", QUESTION)
         question = {
             "operation": operation,

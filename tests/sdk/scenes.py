@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
-from arkway.core.chat import LogprobEntry, TokenLogprob, Usage
+from arkway.core.chat import ChatRequest, LogprobEntry, TokenLogprob, Usage
 from arkway.core.errors import ArkwayError, BackendFailed
-from arkway.core.events import Delta, Finished, Progress, ToolDelta, UsageReport
+from arkway.core.events import Cited, Delta, Finished, Intention, Progress, ToolDelta, UsageReport
 from arkway.testing import MemoryLedger, Pause, RunningServer, Script, Step
+from tests.wire.scripts import BOT_END, DOCUMENT, PAGE
 
+BOT_ID = "bot-20240701000000-tests"
 FREED_WITHIN_S = 1.0
 
 
@@ -31,6 +33,17 @@ def breaks_off(*pieces: str) -> Script:
         yield BackendFailed("the engine stopped while it was answering")
 
     return script
+
+
+def looks_up(request: ChatRequest) -> Iterable[Step]:
+    """A bot's answer: it has found a page and a document, and used the former."""
+    if request.wants_intention:
+        yield Intention("正在搜索")
+    yield Cited((PAGE, DOCUMENT))
+    yield Delta("晴[1]")
+    yield Delta("。")
+    yield Cited((PAGE,))
+    yield from BOT_END
 
 
 def calls_weather(_: object) -> Iterable[Step]:

@@ -17,6 +17,8 @@ from arkway.core.embedding import EmbedReply, Tokenized
 from arkway.core.events import Fold, UsageReport
 from arkway.core.model import Deployment
 from arkway.core.raw import ErrorReply, RawRequest, Tap
+from arkway.dialects.bots import BotsV2
+from arkway.dialects.bots import fields as bots_fields
 from arkway.dialects.control import ControlForm
 from arkway.dialects.openai import OpenAI
 from arkway.dialects.openai import fields as openai_fields
@@ -24,11 +26,12 @@ from arkway.dialects.v1 import MaasV1
 from arkway.dialects.v1 import fields as v1_fields
 from arkway.dialects.v2 import MaasV2
 from arkway.dialects.v2 import fields as v2_fields
-from arkway.dialects.v3 import ArkV3
+from arkway.dialects.v3 import ArkV3, ArkV3Bots
 from arkway.dialects.v3 import fields as v3_fields
 from arkway.ports import Certifying, Classifying, Dialect, Listing, Refusing, Tokenizing
 from arkway.testing import CHAT_CARD, EMBEDDING_CARD, endpoint
 from arkway.wire import json
+from arkway.wire.bots import ASIDE
 from arkway.wire.fields import Table
 from tests.wire.scripts import ERRORS, SCRIPTS, ReversingSealing, Step
 
@@ -47,6 +50,8 @@ TABLES: dict[str, dict[str, Table]] = {
         "tokenize": v2_fields.TOKENIZE,
         "classify": v2_fields.CLASSIFY,
     },
+    "bots": {"chat": bots_fields.CHAT},
+    "v3-bots": {"chat": v3_fields.BOT_CHAT},
     "v3": {"chat": v3_fields.CHAT, "embed": v3_fields.EMBED, "tokenize": v3_fields.TOKENIZE},
     "openai": {"chat": openai_fields.CHAT, "embed": openai_fields.EMBED},
 }
@@ -54,6 +59,8 @@ TABLES: dict[str, dict[str, Table]] = {
 INNER_TABLES: dict[str, dict[str, Table]] = {
     "v1": {"model": v1_fields.MODEL, "parameters": v1_fields.PARAMETERS, "messages": v1_fields.MESSAGE},
     "v2": {"parameters": v2_fields.PARAMETERS, "messages": v2_fields.MESSAGE},
+    "bots": {"parameters": bots_fields.PARAMETERS, "messages": bots_fields.MESSAGE, "extra": ASIDE},
+    "v3-bots": {"metadata": ASIDE},
 }
 TAG = ReplyTag("<id>", 1719792000, "scripted-chat-1")
 DEPLOYMENTS = (
@@ -71,6 +78,7 @@ def raw(path: str = "/", headers: Mapping[str, str] = {}, query: str = "") -> Ra
 
 
 RAW = raw("/api/v2/endpoint/ep-1/operation")
+BOTS = raw("/api/v2/bots/bot-1/chat")
 JAVA = raw(headers={"user-agent": "volc-sdk-java/v1.0.284"})
 # By folder: a dialect as it comes, and as the operator or the client has it.
 DIALECTS: dict[str, Dialect] = {
@@ -84,9 +92,12 @@ DIALECTS: dict[str, Dialect] = {
     "v2-strict": MaasV2(strict=True),
     "v2-java": MaasV2().suited(JAVA),
     "v2-sealed": MaasV2(sealing=ReversingSealing()),
+    "bots": BotsV2(),
+    "bots-strict": BotsV2(strict=True),
+    "v3-bots": ArkV3Bots(),
 }
 CONTROL = ControlForm().suited(raw(query="Action=GetEndpoint&Version=2024-01-01"))
-WHOLE = ("v3", "openai", "v1", "v1-java", "v2", "v2-java", "control")
+WHOLE = ("v3", "openai", "v1", "v1-java", "v2", "v2-java", "bots", "v3-bots", "control")
 """The folders that have a file for every error."""
 
 
@@ -131,7 +142,7 @@ def run(dialect: Dialect, operation: str, script: str, body: bytes) -> Iterator[
 
 
 def chat(dialect: Dialect, body: bytes, script: tuple[Step, ...]) -> Iterator[str]:
-    request = dialect.decode_chat(RAW, body)
+    request = dialect.decode_chat(BOTS if dialect.name == "bots" else RAW, body)
     yield canonical(request)
     if request.stream:
         yield stream(dialect, request, script).decode()

@@ -16,11 +16,12 @@ from arkway.app.exposition import Exposition
 from arkway.app.limits import Counting
 from arkway.app.workers import LONE, Seat
 from arkway.config import Settings
+from arkway.dialects.bots import BotsV2
 from arkway.dialects.control import ControlForm
 from arkway.dialects.openai import OpenAI
 from arkway.dialects.v1 import MaasV1
 from arkway.dialects.v2 import MaasV2
-from arkway.dialects.v3 import ArkV3
+from arkway.dialects.v3 import ArkV3, ArkV3Bots
 from arkway.flow.identify import Identity, Repeats
 from arkway.flow.passage import Deadlines
 from arkway.flow.reserve import CostOf, Reserve, free
@@ -29,10 +30,10 @@ from arkway.flow.route import FindModel, Router
 from arkway.http.admin import ROUTES as ADMIN_ROUTES
 from arkway.http.admin import AdminApi, AdminForm, Commands
 from arkway.http.asgi import AsgiApp, Limits
-from arkway.http.edge import EdgeLimits
+from arkway.http.edge import EdgeLimits, raise_descriptors
 from arkway.http.health import Health
 from arkway.http.hot import HotPath
-from arkway.http.protocol import edge_protocol
+from arkway.http.protocol import EdgeProtocol, edge_protocol
 from arkway.http.pulse import Pulse
 from arkway.http.serve import Page, Server
 from arkway.http.surface import ROUTES, Surface
@@ -52,8 +53,9 @@ from arkway.ports import (
 )
 from arkway.signing import Policy
 from arkway.telemetry.limits import LimitWatch
-from arkway.telemetry.log import AccessLog, Observers
+from arkway.telemetry.log import AccessLog, together
 from arkway.telemetry.metrics import Metrics, Reading
+from arkway.telemetry.tally import Tallies
 
 # The vendor's names for the model service (v1, v2) and the control plane, as clients put them into a signature's scope.
 SERVICES = frozenset(("ml_maas", "ark"))
@@ -67,7 +69,7 @@ async def _nothing() -> None:
 class Parts:
     """What a server is made of, behind the seams. ``startup`` and ``shutdown`` belong to whoever made the parts.
 
-    ``admin`` None = there is no Admin API.
+    ``admin`` None = there is no Admin API. ``tallies``: what parts count by themselves, for the metrics.
     """
 
     directory: Directory
@@ -83,6 +85,7 @@ class Parts:
     startup: Callable[[], Awaitable[None]] = _nothing
     shutdown: Callable[[], Awaitable[None]] = _nothing
     gauges: Callable[[], Reading] = dict
+    tallies: tuple[Tallies, ...] = ()
     troubles: Callable[[], tuple[str, ...]] = tuple
     warnings: Callable[[], tuple[str, ...]] = tuple
     observers: tuple[Observer, ...] = field(default=())
@@ -109,7 +112,7 @@ class Wiring:
         self._pulses = WeakSet[Pulse]()
         self._roads = WeakSet[Road]()
         self.notes: Callable[[], tuple[str, ...]] = tuple
-        self._metrics = Metrics(self._gauges)
+        self._metrics = Metrics(self._gauges, parts.tallies)
         self._exposition = Exposition(self._metrics, seat)
         watch = LimitWatch(self._metrics.limited)
         self._counting = Counting(settings.limits, parts.spent, parts.refresh_spent, watch.exceeded)
@@ -127,7 +130,7 @@ class Wiring:
             observers.append(AccessLog())
         pulse = Pulse(settings.stream.heartbeat_s)
         self._pulses.add(pulse)
-        road = _road(settings, parts, Reserve(parts.directory, self._counting.limiter, parts.cost_of))
+        road = _road(settings, parts, Reserve(self._counting.limiter, parts.cost_of))
         self._roads.add(road)
         return Server(
             Surface(
@@ -137,7 +140,7 @@ class Wiring:
             road,
             parts.control,
             _pages(self._exposition, Health(__version__, parts.troubles, lambda: (*parts.warnings(), *self.notes()))),
-            Observers(*observers),
+            together(*observers),
             pulse,
             AdminApi(parts.admin) if parts.admin else None,
             told_overhead=settings.server.overhead_header,
@@ -176,7 +179,7 @@ def _policy(settings: Settings) -> Policy:
 def _dialects(settings: Settings, sealing: Sealing | None) -> tuple[Refusing, ...]:
     strict = settings.surface.legacy_mode == "strict"
     maas = MaasV1(strict=strict, sealing=sealing), MaasV2(strict=strict, sealing=sealing)
-    return *maas, ArkV3(), OpenAI(), ControlForm(), AdminForm()
+    return *maas, BotsV2(strict=strict), ArkV3(), ArkV3Bots(), OpenAI(), ControlForm(), AdminForm()
 
 
 def _named(settings: Settings) -> frozenset[str]:
@@ -207,6 +210,16 @@ def _road(settings: Settings, parts: Parts, reserve: Reserve) -> Road:
 def edge_limits(settings: Settings, requests: Limits | None = None) -> EdgeLimits:
     """The section ``[edge]``; what ``requests`` limits, by that."""
     return EdgeLimits(**{**structs.asdict(settings.edge), **(structs.asdict(requests) if requests else {})})
+
+
+def change_limits(settings: Settings, app: AsgiApp, config: uvicorn.Config) -> None:
+    """The section ``[edge]`` as it is now, for a server that runs."""
+    limits = edge_limits(settings)
+    raise_descriptors(limits.connections)
+    protocol = config.http_protocol_class
+    assert issubclass(protocol, EdgeProtocol)
+    protocol.limit(limits)
+    app.limits = limits
 
 
 def server_config(settings: Settings, app: AsgiApp) -> uvicorn.Config:

@@ -18,8 +18,13 @@ from arkway.admin.keys import Keys
 from arkway.admin.prices import PriceBook
 from arkway.app import Parts
 from arkway.app.administration import admin_commands, models_shown, status_of
+from arkway.app.bots import BotModels, with_bots
 from arkway.app.control import control_plane
+from arkway.app.images import images_fetched
+from arkway.app.knowledge import Knowledge
 from arkway.app.limits import cost_in
+from arkway.app.moderation import Moderation
+from arkway.app.plugins import Plugins
 from arkway.app.upstreams import UPSTREAM, Upstreams
 from arkway.app.workers import LONE, Seat
 from arkway.backends.embedding import UseEmbedder
@@ -27,6 +32,7 @@ from arkway.backends.engine.cpus import usable_cpus
 from arkway.backends.engine.footprint import memory_cap_bytes
 from arkway.backends.engine.pool import EnginePool
 from arkway.backends.engine.settings import MIB, EngineModel, EngineSettings
+from arkway.backends.pictured import Pictured, PulledPictured
 from arkway.config import Settings
 from arkway.core.errors import ArkwayError, StoreUnavailable
 from arkway.core.model import Endpoint, ModelCard
@@ -34,6 +40,7 @@ from arkway.files import private_directory
 from arkway.http.admin import Commands
 from arkway.models.catalogue import DEFAULT_CHAT
 from arkway.models.store import InstalledModel, ModelStore
+from arkway.ports import Backend, Embedder, Pushing
 from arkway.sealing import load_or_create
 from arkway.stores.access_keys import AccessKeyTable
 from arkway.stores.belonging import pepper_of
@@ -50,6 +57,8 @@ from arkway.stores.store import Store, open_store
 from arkway.stores.tables import AliasTable, EndpointTable, KeyTable
 from arkway.stores.usage import UsageTable
 from arkway.telemetry.metrics import Reading
+from arkway.telemetry.moderation import ModerationWatch
+from arkway.telemetry.plugins import PluginWatch
 
 log = logging.getLogger("arkway")
 
@@ -89,7 +98,7 @@ class Shelf:
 
 def engine_models(models: Iterable[InstalledModel]) -> dict[str, EngineModel]:
     """What the engine can run, by served name."""
-    return {m.card.served_name: EngineModel(m.path, m.card) for m in models if m.kind == "gguf"}
+    return {m.card.served_name: EngineModel(m.path, m.card, m.projector) for m in models if m.kind == "gguf"}
 
 
 def default_chat(models: Iterable[InstalledModel]) -> InstalledModel | None:
@@ -107,6 +116,9 @@ class Installation:
 
     def __init__(self, settings: Settings, seat: Seat = LONE) -> None:
         self._settings, self._seat = settings, seat
+        self._images = images_fetched(settings)
+        self._moderation_watch = ModerationWatch()
+        self._moderation = self._next_moderation = Moderation(settings, self._moderation_watch, self._moderation_of)
         home = private_directory(settings.home)
         self.shelf = Shelf(ModelStore(home / "models"))
         ring = self._ring = open_ring(home, master_key=os.environ.get(VARIABLE, ""), command=settings.secrets.command)
@@ -124,7 +136,20 @@ class Installation:
             self._keep_sums()
         self._take_in_journals(home)
         self._directory = CachedDirectory(self._store, spice, ring)
-        self._upstreams = Upstreams(self._store, ring)
+        self._upstreams = Upstreams(self._store, ring, copy_max_s=settings.stream.total_s)
+        self._bots, self._plugin_watch = BotModels(self._directory, self.find_model), PluginWatch()
+        self._embedder = UseEmbedder(idle_stop_s=settings.engine.idle_stop_s)
+        self._embedders: dict[str, Embedder] = {EMBEDDING: self._embedder, UPSTREAM: self._upstreams.texts}
+        self._knowledge = Knowledge(
+            settings,
+            self._store,
+            self._directory.endpoint,
+            self.find_model,
+            self._embedders,
+            self._journal,
+            works=seat.number == 1,
+        )
+        self._plugins = Plugins(settings, self._knowledge)
         self._book = PriceBook()
         self._cost_of = cost_in(settings.limits.currency, self._book)
         self._spending = self._spent_so_far()
@@ -136,9 +161,9 @@ class Installation:
             self.new_endpoints = self._endpoints.ensure(sorted(self._with_endpoint), now_s)
             self._aliased = self._ensure_aliases()
             self.new_key = "" if self._keys.list() else self._keys.create("first", now_s)[1]
-        self._embedder = UseEmbedder(idle_stop_s=settings.engine.idle_stop_s)
         self._pool: EnginePool | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._answering: dict[str, Backend | Pushing] = {}
 
     def _spent_so_far(self) -> Spending:
         """Quotas go on where they were: what the last process left in its journal is in the sums."""
@@ -161,7 +186,7 @@ class Installation:
         self.new_key = ""
 
     def find_model(self, name: str, version: str) -> tuple[ModelCard, str] | None:
-        """An installed model, else one that upstreams answer for, and the key of its backend."""
+        """An installed model, else one that upstreams answer for, and the key of its backend. A bot is none."""
         return self.shelf.find(name, version) or self._upstreams.find(name, version)
 
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -173,12 +198,14 @@ class Installation:
             engine_models(self.shelf.models), _engine_settings(self._settings, self._seat.count)
         )
         sealing = load_or_create(self._settings.home) if self._settings.surface.message_encryption else None
+        self._answering = with_bots(self._backends(pool), self._bots, self._plugins, self._journal, self._plugin_watch)
+        self._moderation.warn(self._endpoints.list())
         return Parts(
             directory=self._directory,
-            find_model=self.find_model,
+            find_model=self._bots.find,
             ledger=self._journal,
-            backends={ENGINE: pool, UPSTREAM: self._upstreams.groups},
-            embedders={EMBEDDING: self._embedder, UPSTREAM: self._upstreams.texts},
+            backends=self._moderation.over(self._answering),
+            embedders=self._embedders,
             tokenizers={ENGINE: pool, EMBEDDING: self._embedder, UPSTREAM: self._upstreams.texts},
             classifiers={ENGINE: pool},
             control=control_plane(self._settings, self._store, self._pepper, self._directory, self.find_model, sealing),
@@ -187,6 +214,7 @@ class Installation:
             startup=self._startup,
             shutdown=self._shutdown,
             gauges=self._gauges,
+            tallies=(self._moderation_watch.tallies, self._plugin_watch.tallies),
             troubles=self._troubles,
             cost_of=self._cost_of,
             spent=self._spending.spent,
@@ -194,14 +222,40 @@ class Installation:
             warnings=self._warnings,
         )
 
+    def _backends(self, pool: EnginePool) -> dict[str, Backend | Pushing]:
+        """Each behind what fetches images for it, where that is on."""
+        groups = self._upstreams.groups
+        if self._images is None:
+            return {ENGINE: pool, UPSTREAM: groups}
+        pictured = Pictured(groups, self._images, self._upstreams.to_be_fetched)
+        return {ENGINE: PulledPictured(pool, self._images), UPSTREAM: pictured}
+
     def renewed(self, settings: Settings, parts: Parts) -> Parts:
         """The parts under changed settings. Reads the disk: not for the event loop."""
         sealing = load_or_create(settings.home) if settings.surface.message_encryption else None
         control = control_plane(settings, self._store, self._pepper, self._directory, self.find_model, sealing)
-        return replace(parts, control=control, sealing=sealing, admin=self._admin() if settings.admin.enabled else None)
+        moderation = self._next_moderation = Moderation(settings, self._moderation_watch, self._moderation_of)
+        moderation.warn(self._endpoints.list())
+        return replace(
+            parts,
+            backends=moderation.over(self._answering),
+            control=control,
+            sealing=sealing,
+            admin=self._admin() if settings.admin.enabled else None,
+        )
+
+    def _moderation_of(self, endpoint: Endpoint) -> str:
+        """A bot that has chosen none has the strategy of what stands behind it."""
+        if endpoint.moderation or (bot := self._bots.bot(endpoint.id)) is None:
+            return endpoint.moderation
+        behind = self._directory.endpoint(bot.endpoint_id)
+        return behind.moderation if behind is not None else ""
 
     def adjust(self, settings: Settings) -> None:
         """Takes in what engines can change while they run. For the event loop."""
+        before, self._moderation = self._moderation, self._next_moderation
+        if before is not self._moderation:
+            self._tasks.append(asyncio.create_task(before.retire()))
         engine = settings.engine
         self._embedder.adjust(idle_stop_s=engine.idle_stop_s)
         if self._pool is not None:
@@ -217,6 +271,8 @@ class Installation:
             self.find_model,
             lambda: (*models_shown(self.shelf.models), *self._upstreams.models()),
             lambda: status_of(self._troubles(), self._warnings(), self._gauges()),
+            self._knowledge.has_collection,
+            self._knowledge.library,
         )
 
     def close(self) -> None:
@@ -242,6 +298,7 @@ class Installation:
 
     async def _startup(self) -> None:
         self._upstreams.begin()
+        self._knowledge.begin()
         self._tasks.append(asyncio.create_task(self._watch_models()))
         if self._settings.engine.preload:
             self._tasks.append(asyncio.create_task(self._preload()))
@@ -250,6 +307,9 @@ class Installation:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._plugins.aclose()
+        await self._knowledge.aclose()
+        await self._moderation.retire()
         await self._upstreams.aclose()
         if self._pool is not None:
             await self._pool.aclose()

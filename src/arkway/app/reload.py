@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 import uvicorn
 
-from arkway.app import Parts, Wiring
+from arkway.app import Parts, Wiring, change_limits
 from arkway.app.installation import Installation
 from arkway.app.listeners import Https, tls_context
-from arkway.config import Settings, known_keys
+from arkway.config import Edge, Settings, known_keys
 from arkway.core.errors import ArkwayError
 from arkway.telemetry.log import level_of, set_level
 
@@ -28,6 +28,7 @@ LIVE = frozenset(
         "server.log_level",
         "server.access_log",
         "server.drain_s",
+        *(f"edge.{name}" for name in Edge.__struct_fields__),
         "tls.certificate",
         "tls.key",
         "surface.v2_model_names",
@@ -47,6 +48,8 @@ LIVE = frozenset(
         "engine.idle_stop_s",
         "control.api_key_max_s",
         "admin.enabled",
+        "moderation.default",
+        "moderation.strategies",
     )
 )
 """Settings that change while the server runs. All others are what it was started with."""
@@ -140,6 +143,7 @@ def preparing(
         def take() -> None:
             wiring.rewire(settings, renewed)
             installation.adjust(settings)
+            change_limits(settings, wiring.app, config)
             config.timeout_graceful_shutdown = round(settings.server.drain_s)
             if https is not None and context is not None:
                 https.show(context)

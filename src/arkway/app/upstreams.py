@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
 from arkway.admin.groups import default_of
 from arkway.backends.group import Group, Groups
+from arkway.backends.group.shadow import COPY_MAX_S, Copying
 from arkway.backends.group.texts import Texts
 from arkway.backends.upstream.upstream import UpstreamServer
 from arkway.core.caller import Call
@@ -30,6 +32,7 @@ from arkway.stores.keyring import KeyRing
 from arkway.stores.store import Store
 from arkway.stores.upstreams import Known, follow_upstreams
 from arkway.telemetry.metrics import Reading
+from arkway.wire.images import is_web
 
 UPSTREAM = "upstream"
 LOOK_S = 0.25
@@ -66,7 +69,9 @@ class Upstreams:
     ``groups`` serves chat, ``texts`` embeddings and tokens.
     """
 
-    def __init__(self, store: Store, ring: KeyRing) -> None:
+    def __init__(self, store: Store, ring: KeyRing, copy_max_s: float = COPY_MAX_S) -> None:
+        """``copy_max_s``: how long a shadow's copy may take; as long as a call."""
+        self._copying = Copying(time.monotonic, copy_max_s=copy_max_s)
         self.groups = Groups()
         self.texts = Texts(self.groups, self._embed, self._tokenize)
         self._known = Known()
@@ -97,6 +102,17 @@ class Upstreams:
             model_shown(group.card, is_default=cards[group.card.name, ""] == group.card, source=UPSTREAM)
             for group in groups
         )
+
+    def to_be_fetched(self, deployment: Deployment, url: str) -> bool:
+        """Is it an image that a member of the group would have to fetch? Ark fetches from where it is, over TLS."""
+        if not is_web(url):
+            return False
+        group = self.groups.group(deployment.card.served_name)
+        return not url.lower().startswith("https:") or group is None or not self._all_ark(group.value)
+
+    def _all_ark(self, value: GroupValue) -> bool:
+        members = (self._servers.get(member.upstream) for member in value.members)
+        return all(running is not None and running.upstream.kind == "ark" for running in members)
 
     def gauges(self) -> Reading:
         """Connections, and members by how they are, over all upstreams."""
@@ -177,13 +193,15 @@ class Upstreams:
                 log.warning("the upstream %s cannot be used: %s", upstream.name, error.message)
 
     def _served(self, value: GroupValue) -> _Serving:
-        """The group that is there where nothing about it has changed."""
+        """The group that is there where nothing about it has changed; else one that knows of its members what that one
+        did, but for those whose server is another one now."""
         running = (self._servers.get(member.upstream) for member in value.members)
         servers = tuple(None if each is None else each.server for each in running)
         there = self._serving.get(value.card.served_name)
         if there is not None and there.group.value == value and _same(there.servers, servers):
             return there
-        return _Serving(Group(value, self._pushing), servers)
+        before = None if there is None else there.group
+        return _Serving(Group(value, self._pushing, copying=self._copying, before=before), servers)
 
     def _pushing(self, member: Member) -> Pushing:
         running = self._servers.get(member.upstream)

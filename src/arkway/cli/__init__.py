@@ -18,6 +18,8 @@ COMMANDS = {
     "aksk": "Make, list and revoke access key pairs.",
     "secrets": "The keys that access keys and upstreams' secrets are encrypted under.",
     "endpoints": "What callers name: make, list, change, stop, start, delete.",
+    "bots": "Endpoints that look things up before they answer: make, list, change, stop, delete.",
+    "kb": "Collections of documents that bots look things up in: make, fill, search.",
     "accounts": "The tenants of this host: make, list, suspend, resume.",
     "projects": "Into what an account divides what it has.",
     "apply": "Make the platform what a file says; show the plan first.",

@@ -27,7 +27,9 @@ def command() -> None:
 
 @command.command("create")
 @click.option("--name", default="default", show_default=True, help="What you call it.")
-@click.option("--endpoint", "endpoints", multiple=True, metavar="EP", help="Only for this endpoint; may be repeated.")
+@click.option(
+    "--endpoint", "endpoints", multiple=True, metavar="EP", help="Only for this endpoint or bot; may be repeated."
+)
 @click.option("--role", type=click.Choice(ROLES), default="owner", show_default=True, help="What it may do.")
 @click.option("--expires", "expires_s", type=Duration(), help="Dies after this time, such as 30d or 12h.")
 @click.option("--temporary", "session_s", type=Duration(), help="With a session token; dies after this time.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from arkway.admin.bots import HasCollection
     from arkway.cli.tenant import Place
     from arkway.stores.keyring import KeyRing
     from arkway.stores.store import Store
@@ -50,13 +51,28 @@ def key_ring(ctx: click.Context) -> KeyRing:
 
 
 def check_endpoints(store: Store, place: Place, wanted: Sequence[str]) -> None:
-    """Raises EndpointNotFound unless the project has all of these."""
+    """Raises EndpointNotFound unless the project has all of these endpoints and bots."""
     from arkway.admin.endpoints import Endpoints
+    from arkway.stores.bots import BotTable
     from arkway.stores.tables import EndpointTable
 
     endpoints = Endpoints(EndpointTable(store), *place)
+    bots = {row["id"] for row in BotTable(store).rows(*place)}
     for endpoint_id in wanted:
-        endpoints.show(endpoint_id)
+        if endpoint_id not in bots:
+            endpoints.show(endpoint_id)
+
+
+def collections_known(ctx: click.Context) -> HasCollection:
+    """Whether a project has a collection. What knows that takes its time to import: only when it is asked."""
+
+    def has_collection(account: str, project: str, name: str) -> bool:
+        from arkway.app.lookup import collections_of
+        from arkway.cli.context import settings
+
+        return collections_of(settings(ctx))(account, project, name)
+
+    return has_collection
 
 
 def now_s() -> int:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from arkway.stores.store import Store
 
 
+moderation_option = click.option(
+    "--moderation", metavar="NAME", help="A strategy of the configuration (docs/moderation.md); empty = its default."
+)
 tag_option = click.option("--tag", "tags", multiple=True, metavar="KEY[=VALUE]", help="A label; may be repeated.")
 
 
@@ -57,12 +60,20 @@ def show_endpoint(ctx: click.Context, place: Place, endpoint_id: str, as_json: b
 @click.argument("name")
 @click.option("--model", required=True, metavar="MODEL[:VERSION]", help="Without a version: its default one.")
 @click.option("--description", default="", help="For people to read.")
+@moderation_option
 @tag_option
 @as_json_option
 @place_options
 @click.pass_context
 def create_endpoint(
-    ctx: click.Context, place: Place, name: str, model: str, description: str, tags: tuple[str, ...], as_json: bool
+    ctx: click.Context,
+    place: Place,
+    name: str,
+    model: str,
+    description: str,
+    moderation: str | None,
+    tags: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Make an endpoint called NAME; running servers take calls to it within two seconds.
 
@@ -76,7 +87,8 @@ def create_endpoint(
     check_installed(ctx, model_name, version)
     with opened(ctx) as store:
         endpoints = _endpoints(store, place)
-        endpoint = endpoints.create(name, model_name, now_s(), version, description=description, tags=_tags(tags))
+        more = {"description": description, "moderation": moderation or "", "tags": _tags(tags)}
+        endpoint = endpoints.create(name, model_name, now_s(), version, **more)
     _print(endpoint, as_json)
 
 
@@ -85,6 +97,7 @@ def create_endpoint(
 @click.option("--name", help="A new name.")
 @click.option("--model", metavar="MODEL[:VERSION]", help="Another model, or another version of it.")
 @click.option("--description", help="For people to read.")
+@moderation_option
 @tag_option
 @as_json_option
 @place_options
@@ -96,6 +109,7 @@ def update_endpoint(
     name: str | None,
     model: str | None,
     description: str | None,
+    moderation: str | None,
     tags: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -115,10 +129,11 @@ def update_endpoint(
         description=description,
         model_name=model_name,
         model_version=version,
+        moderation=moderation,
         tags=_tags(tags) if tags else None,
     )
     if change == EndpointChange():
-        raise click.UsageError("name what is to change: --name, --model, --description or --tag")
+        raise click.UsageError("name what is to change: --name, --model, --description, --moderation or --tag")
     with opened(ctx) as store:
         endpoint = _endpoints(store, place).update(endpoint_id, change, now_s())
     _print(endpoint, as_json)
@@ -202,6 +217,7 @@ def _print(endpoint: Endpoint, as_json: bool) -> None:
         ("account", endpoint.account),
         ("project", endpoint.project),
         ("description", endpoint.description),
+        ("moderation", endpoint.moderation),
         ("tags", ", ".join(f"{tag.key}={tag.value}" if tag.value else tag.key for tag in endpoint.tags)),
         ("created", f"{moment(endpoint.created_at)} UTC"),
     )

@@ -15,11 +15,11 @@ from arkway.cli.platform import in_one
 @as_json_option
 @click.pass_context
 def command(ctx: click.Context, out: Path | None, as_json: bool) -> None:
-    """Write accounts, projects, upstreams, groups, endpoints, keys, aliases, limits and prices as a file.
+    """Write accounts, projects, upstreams, groups, endpoints, bots, keys, aliases, limits and prices as a file.
 
     It is one for `arkway apply`: applied to this host, it changes nothing. Keys are in it by name, never with a
-    secret, and neither is that of an upstream; revoked and expired keys, deleted endpoints and temporary access keys
-    are not in it at all. Things that share a name are left out and reported.
+    secret, and neither is that of an upstream; revoked and expired keys, deleted endpoints and bots, and temporary
+    access keys are not in it at all. Things that share a name are left out and reported.
     """
     from arkway.admin.apply import exported, look
 

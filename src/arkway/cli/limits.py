@@ -42,7 +42,7 @@ def subject_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that say whose limits are meant."""
     for option in (
         click.option("--whole-account", is_flag=True, help="Of all projects of the account together."),
-        click.option("--endpoint", metavar="EP", default="", help="Of this endpoint."),
+        click.option("--endpoint", metavar="EP", default="", help="Of this endpoint or bot."),
         click.option("--key", metavar="KEY", default="", help="Of this API key or access key."),
     ):
         function = option(function)

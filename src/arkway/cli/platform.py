@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from arkway.admin.access_keys import AccessKeys
     from arkway.admin.apply import Commands
+    from arkway.admin.bots import Bots, HasCollection
     from arkway.admin.endpoints import Endpoints
     from arkway.admin.groups import Groups
     from arkway.admin.keys import Keys
@@ -30,7 +31,14 @@ T = TypeVar("T")
 class Host:
     """Implements `arkway.admin.apply.Commands` over a database, on somebody's behalf."""
 
-    def __init__(self, store: Transactions, pepper: Pepper, ring: Callable[[], KeyRing], actor: Actor) -> None:
+    def __init__(
+        self,
+        store: Transactions,
+        pepper: Pepper,
+        ring: Callable[[], KeyRing],
+        actor: Actor,
+        has_collection: HasCollection,
+    ) -> None:
         from arkway.admin.aliases import Aliases
         from arkway.admin.prices import Prices
         from arkway.admin.tenancy import Accounts
@@ -39,6 +47,7 @@ class Host:
         from arkway.stores.tenancy import AccountTable
 
         self._store, self._pepper, self._ring, self._actor = store, pepper, ring, actor
+        self._has_collection = has_collection
         self.accounts = Accounts(AccountTable(store), actor)
         self.aliases = Aliases(AliasTable(store), actor)
         self.prices = Prices(PriceTable(store), actor)
@@ -72,6 +81,12 @@ class Host:
         from arkway.stores.tables import EndpointTable
 
         return Endpoints(EndpointTable(self._store), account, project, self._actor)
+
+    def bots(self, account: str, project: str) -> Bots:
+        from arkway.admin.bots import Bots
+        from arkway.stores.bots import BotTable
+
+        return Bots(BotTable(self._store), self._has_collection, account, project, self._actor)
 
     def keys(self, account: str, project: str) -> Keys:
         from arkway.admin.keys import Keys
@@ -107,15 +122,16 @@ def in_one(ctx: click.Context, work: Callable[[Commands], T], *, read: bool = Fa
     from functools import cache
 
     from arkway.cli.context import settings
-    from arkway.cli.database import key_ring, opened
+    from arkway.cli.database import collections_known, key_ring, opened
     from arkway.cli.tenant import actor
     from arkway.stores.home import pepper
 
     with opened(ctx) as store:
         spice = pepper(settings(ctx).home)
         ring = cache(lambda: key_ring(ctx))
+        has_collection = collections_known(ctx)
 
         def transaction(connection: sa.Connection) -> T:
-            return work(Host(Within(connection), spice, ring, actor()))
+            return work(Host(Within(connection), spice, ring, actor(), has_collection))
 
         return store.run_sync(transaction, read=read, tell=not read)

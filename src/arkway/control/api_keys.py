@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from arkway.ports import Grant
 Issue = Callable[[Grant], str]
 
 DURATION_MAX_S = 2_592_000
-_BOT = re.compile(r"bot-[A-Za-z0-9_.-]{1,128}")
+_BOT = "bot-"
 
 
 class ApiKeys:
@@ -47,8 +46,8 @@ class ApiKeys:
         return {"ApiKey": self._issue(grant), "ExpiredTime": grant.expires_s}
 
     def _project(self, request: Request, asked: Sequence[str]) -> str:
-        """Where nothing else is said, the project of the first endpoint."""
-        if not request.values.get("ProjectName") and request.values["ResourceType"] == "endpoint":
+        """Where nothing else is said, the project of the first endpoint or bot."""
+        if not request.values.get("ProjectName") and request.values["ResourceType"] in ("endpoint", "bot"):
             account, project = place_of(self._access, request.caller, asked[0])
             if account == request.caller.account:
                 return project
@@ -57,12 +56,22 @@ class ApiKeys:
     def _resources(self, request: Request, project: str, asked: tuple[str, ...]) -> tuple[str, ...]:
         caller = request.caller
         if request.values["ResourceType"] == "bot":
-            return _bots(caller, asked)
+            return self._bots(caller, project, asked)
         endpoints = self._access.resources(caller.account, project, request.actor).list()
         if request.values["ResourceType"] == "endpoint":
             return _endpoints(caller, endpoints, asked)
         found = (self._preset(caller, endpoints, name) for name in asked)
         return tuple(dict.fromkeys(endpoint_id for ids in found for endpoint_id in ids))
+
+    def _bots(self, caller: Caller, project: str, asked: tuple[str, ...]) -> tuple[str, ...]:
+        """As the directory has them: it knows of a new one within a second."""
+        for bot_id in asked:
+            found = self._access.directory.endpoint(bot_id) if bot_id.startswith(_BOT) else None
+            if found is None or (found.account, found.project) != (caller.account, project):
+                raise ResourceNotFound("bot", bot_id)
+            if not _may_use(caller, bot_id):
+                raise _forbidden(bot_id)
+        return asked
 
     def _preset(self, caller: Caller, endpoints: Sequence[Endpoint], name: str) -> tuple[str, ...]:
         """The endpoints that a model's name or alias stands for (or one, by its own id)."""
@@ -87,15 +96,6 @@ def _endpoints(caller: Caller, endpoints: Sequence[Endpoint], asked: tuple[str, 
             raise ResourceNotFound("endpoint", endpoint_id)
         if not _may_use(caller, endpoint_id):
             raise _forbidden(endpoint_id)
-    return asked
-
-
-def _bots(caller: Caller, asked: tuple[str, ...]) -> tuple[str, ...]:
-    for bot_id in asked:
-        if not _BOT.fullmatch(bot_id):
-            raise ResourceNotFound("bot", bot_id)
-        if not _may_use(caller, bot_id):
-            raise _forbidden(bot_id)
     return asked
 
 

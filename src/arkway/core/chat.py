@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from arkway.core.bot import Asker, BotUsage
+from arkway.core.reference import Reference
+
 Role = Literal["system", "user", "assistant", "tool", "function"]
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "function_call"]
 
@@ -109,6 +112,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     ``crypto_token`` is the caller's half of message encryption; the texts here are in clear. ``client_request_id`` is
     the id the caller gave the call in its body. ``clamp_max_tokens``: a limit above the model's own is to be lowered
     to it and reported in ``clamped``, not refused.
+    ``asker`` and ``wants_intention`` concern bots only: where the user is, and whether a stream is to say that
+    something is being looked up.
     """
 
     asked: str
@@ -135,6 +140,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     clamp_max_tokens: bool = False
     parameter_prefix: str = ""
     extras: dict[str, Any] = {}
+    asker: Asker = Asker()
+    wants_intention: bool = False
 
 
 def without_ignored(request: ChatRequest, names: Collection[str]) -> ChatRequest:
@@ -177,7 +184,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One finished answer."""
+    """One finished answer. ``moderation_hit``: ``violence`` or ``severe_violation``, empty = nothing was found."""
 
     index: int
     text: str
@@ -185,13 +192,16 @@ class Choice(msgspec.Struct, frozen=True):
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[LogprobEntry, ...] | None = None
+    moderation_hit: str = ""
 
 
 class ChatReply(msgspec.Struct, frozen=True):
-    """A whole answer, for callers that do not stream."""
+    """A whole answer, for callers that do not stream. ``bot_usage`` is None where no bot has answered."""
 
     choices: tuple[Choice, ...]
     usage: Usage
+    references: tuple[Reference, ...] = ()
+    bot_usage: BotUsage | None = None
 
 
 class ReplyTag(msgspec.Struct, frozen=True):

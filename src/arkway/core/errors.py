@@ -25,7 +25,9 @@
     │   ├── HeadTooLarge            the request line or the headers are over their limit
     │   ├── UnsupportedEncoding     a Content-Encoding we do not take
     │   ├── RequestTimeout          the body did not arrive in time
-    │   └── Quarantined             this very request has brought the engine down before
+    │   ├── Quarantined             this very request has brought the engine down before
+    │   ├── InputBlocked(field)     moderation does not let the request's text pass
+    │   └── OutputBlocked           moderation has stopped the answer
     ├── Refused                     right request, wrong moment
     │   ├── RateLimited(retry_after_s)  too many requests, in a minute or at a time
     │   │   └── TokenRateLimited        too many tokens in a minute
@@ -201,6 +203,21 @@ class RequestTimeout(CallerError):
 
 class Quarantined(CallerError):
     """This very request has brought the engine down before and is refused until the server restarts."""
+
+
+class InputBlocked(CallerError):
+    """Moderation does not let the text of the request pass; ``field`` is the message at fault, e.g. ``messages[2]``."""
+
+    def __init__(self, field: str = "messages") -> None:
+        super().__init__("the request failed because the input text may contain sensitive information")
+        self.field = field
+
+
+class OutputBlocked(CallerError):
+    """Moderation has stopped the answer; for the forms that have no finish reason for it."""
+
+    def __init__(self) -> None:
+        super().__init__("the request failed because the output text may contain sensitive information")
 
 
 class Refused(ArkwayError):

@@ -2,7 +2,8 @@
 
 Order: any number of ``Progress``, ``Delta``, ``Quoted`` and ``ToolDelta``; one ``Finished`` per choice; at most one
 ``UsageReport`` at the end. Where the backend knows, a delta carries the completion tokens spent so
-far, so that a stream that breaks has still been counted.
+far, so that a stream that breaks has still been counted. A bot has more to say: ``Intention`` first, ``Cited`` before
+the first text and perhaps once more after the last, ``BotReport`` beside the ``UsageReport``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from arkway.core.bot import BotUsage
 from arkway.core.chat import ChatReply, Choice, FinishReason, LogprobEntry, ToolCall, Usage
+from arkway.core.reference import Reference
+from arkway.core.transient import Transient
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -58,10 +62,11 @@ class ToolDelta(msgspec.Struct, frozen=True):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """Choice ``index`` is complete."""
+    """Choice ``index`` is complete. ``hit``: what moderation has found in it (`arkway.core.chat.Choice`)."""
 
     reason: FinishReason
     index: int = 0
+    hit: str = ""
 
 
 class UsageReport(msgspec.Struct, frozen=True):
@@ -70,92 +75,113 @@ class UsageReport(msgspec.Struct, frozen=True):
     usage: Usage
 
 
-Event = Progress | Delta | Quoted | ToolDelta | Finished | UsageReport
+class Intention(msgspec.Struct, frozen=True):
+    """A bot has begun to look something up; ``text`` says so to the user. Only for who asked to hear of it."""
+
+    text: str
 
 
-class Completeness:
+class Cited(msgspec.Struct, frozen=True):
+    """The sources of a bot's answer. A later one replaces an earlier one: by then it is known which were used."""
+
+    references: tuple[Reference, ...]
+
+
+class BotReport(msgspec.Struct, frozen=True):
+    """Everything that a bot has used for the whole call."""
+
+    usage: BotUsage
+
+
+Beside = Progress | UsageReport | Intention | Cited | BotReport
+Event = Delta | Quoted | ToolDelta | Finished | Beside
+
+BESIDE = (Progress, UsageReport, Intention, Cited, BotReport)
+"""The kinds of `Beside`: what belongs to no choice."""
+_OF_A_CHOICE = (Quoted, Delta, ToolDelta, Finished)
+
+
+class Completeness(Transient):
     """Has every choice that was opened also been finished? A stream that just ends never looks complete."""
 
-    __slots__ = ("_finished", "_opened")
-
-    def __init__(self) -> None:
-        self._opened: set[int] = set()
-        self._finished: set[int] = set()
+    opened: set[int] = msgspec.field(default_factory=set)
+    finished: set[int] = msgspec.field(default_factory=set)
 
     def add(self, event: Event) -> None:
         if isinstance(event, Delta | Quoted | ToolDelta):
-            self._opened.add(event.index)
+            self.opened.add(event.index)
         elif isinstance(event, Finished):
-            self._finished.add(event.index)
-
-    def add_all(self, batch: Sequence[Event]) -> None:
-        for event in batch:
-            if type(event) is Quoted:  # nearly every event of nearly every stream
-                self._opened.add(event.index)
-            else:
-                self.add(event)
+            self.finished.add(event.index)
 
     def reached(self) -> bool:
-        return bool(self._finished) and self._opened <= self._finished
+        return bool(self.finished) and self.opened <= self.finished
 
 
-class _OpenChoice:
-    __slots__ = ("calls", "logprobs", "reason", "reasoning", "text")
+class _OpenChoice(Transient):
+    text: list[str] = msgspec.field(default_factory=list)
+    reasoning: list[str] = msgspec.field(default_factory=list)
+    logprobs: list[LogprobEntry] = msgspec.field(default_factory=list)
+    calls: dict[int, list[str]] = msgspec.field(default_factory=dict)
+    reason: FinishReason = "stop"
+    hit: str = ""
 
-    def __init__(self) -> None:
-        self.text: list[str] = []
-        self.reasoning: list[str] = []
-        self.logprobs: list[LogprobEntry] = []
-        self.calls: dict[int, list[str]] = {}
-        self.reason: FinishReason | None = None
+    def choice(self, index: int, *, logprobs: bool) -> Choice:
+        calls = self.calls
+        return Choice(
+            index,
+            "".join(self.text),
+            self.reason,
+            "".join(self.reasoning),
+            tuple([ToolCall(*calls[position]) for position in sorted(calls)]) if calls else (),
+            tuple(self.logprobs) if logprobs else None,
+            self.hit,
+        )
 
 
-class Fold:
+class Fold(Transient):
     """Adds events up to a ``ChatReply``."""
 
-    def __init__(self) -> None:
-        self._open: dict[int, _OpenChoice] = {}
-        self._usage = Usage()
+    _open: dict[int, _OpenChoice] = msgspec.field(default_factory=dict)
+    _references: tuple[Reference, ...] = ()
+    _bot_usage: BotUsage | None = None
 
     def add(self, event: Event) -> None:
-        match event:
-            case Delta():
-                choice = self._choice(event.index)
+        self.add_all((event,))
+
+    def add_all(self, batch: Sequence[Event]) -> None:
+        """As if each was added."""
+        found = self._open
+        for event in batch:
+            if not isinstance(event, _OF_A_CHOICE):
+                self._note(event)
+                continue
+            choice = found.get(event.index)
+            if choice is None:
+                choice = found[event.index] = _OpenChoice()
+            if isinstance(event, Delta):
                 choice.text.append(event.text)
-                choice.reasoning.append(event.reasoning)
-                choice.logprobs.extend(event.logprobs)
-            case Quoted():
-                self._choice(event.index).text.append(event.delta().text)
-            case ToolDelta():
-                call = self._choice(event.index).calls.setdefault(event.position, ["", "", ""])
+                if event.reasoning:
+                    choice.reasoning.append(event.reasoning)
+                if event.logprobs:
+                    choice.logprobs.extend(event.logprobs)
+            elif isinstance(event, Finished):
+                choice.reason, choice.hit = event.reason, event.hit
+            elif isinstance(event, Quoted):
+                choice.text.append(event.delta().text)
+            else:
+                call = choice.calls.setdefault(event.position, ["", "", ""])
                 call[0] = call[0] or event.id
                 call[1] = call[1] or event.name
                 call[2] += event.arguments
-            case Finished():
-                self._choice(event.index).reason = event.reason
-            case UsageReport():
-                self._usage = event.usage
-            case Progress():
-                pass
 
     def reply(self, usage: Usage, *, logprobs: bool = False) -> ChatReply:
         """The answer so far; ``usage`` is the metered one, ``logprobs`` whether the caller asked for them."""
-        return ChatReply(
-            choices=tuple(
-                Choice(
-                    index=index,
-                    text="".join(choice.text),
-                    finish_reason=choice.reason or "stop",
-                    reasoning="".join(choice.reasoning),
-                    tool_calls=tuple(ToolCall(*choice.calls[position]) for position in sorted(choice.calls)),
-                    logprobs=tuple(choice.logprobs) if logprobs else None,
-                )
-                for index, choice in sorted(self._open.items())
-            ),
-            usage=usage,
-        )
+        found = self._open
+        choices = tuple([found[index].choice(index, logprobs=logprobs) for index in sorted(found)])
+        return ChatReply(choices, usage, self._references, self._bot_usage)
 
-    def _choice(self, index: int) -> _OpenChoice:
-        if index not in self._open:
-            self._open[index] = _OpenChoice()
-        return self._open[index]
+    def _note(self, event: Beside) -> None:
+        if isinstance(event, Cited):
+            self._references = event.references
+        elif isinstance(event, BotReport):
+            self._bot_usage = event.usage

@@ -16,6 +16,11 @@ def endpoint_id(stamp: str, entropy: bytes) -> str:
     return f"ep-{stamp}-{_letters(entropy, 5)}"
 
 
+def bot_id(stamp: str, entropy: bytes) -> str:
+    """``bot-<YYYYMMDDhhmmss>-<5 characters>``; ``stamp`` is UTC."""
+    return f"bot-{stamp}-{_letters(entropy, 5)}"
+
+
 def account_id(entropy: bytes) -> str:
     """``acc-`` and 12 characters."""
     return f"acc-{_letters(entropy, 12)}"

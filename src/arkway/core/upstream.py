@@ -69,8 +69,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     ``stick_to``: calls of one session (the ``user`` field, else the key) or with one prompt prefix go to one member.
     ``attempts`` counts the first one. ``retry_share``: retries as a share of the calls, at most. A breaker opens when
-    ``breaker_ratio`` of at least ``breaker_calls`` calls of the last ``breaker_window_s`` failed, and lets one call try
-    after ``breaker_open_s``. ``probe_s`` 0 = a member's health is what its calls say.
+    ``breaker_ratio`` of at least ``breaker_calls`` calls of the last ``breaker_window_s`` failed, or that many in
+    a row, and lets one call try after ``breaker_open_s``. ``probe_s`` 0 = a member's health is what its calls say.
     """
 
     stick_to: Literal["nothing", "session", "prefix"] = "nothing"

@@ -60,9 +60,11 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/v2/endpoint/{}/tokenization", "v2", "tokenization", "any", 8 * MIB),
     Route("POST", "/api/v2/endpoint/{}/classification", "v2", "classification", "any", 8 * MIB),
     Route("POST", "/api/v2/endpoint/{}/cert", "v2", "cert", "any", MIB),
+    Route("POST", "/api/v2/bots/{}/chat", "bots", "chat", "any", 16 * MIB),
     Route("POST", "/api/v3/chat/completions", "v3", "chat", body_max_bytes=16 * MIB),
     Route("POST", "/api/v3/embeddings", "v3", "embeddings", body_max_bytes=8 * MIB),
     Route("POST", "/api/v3/tokenization", "v3", "tokenization", body_max_bytes=8 * MIB),
+    Route("POST", "/api/v3/bots/chat/completions", "v3-bots", "chat", body_max_bytes=16 * MIB),
     Route("GET", "/api/v3/models", "v3", "models"),
     Route("POST", "/v1/chat/completions", "openai", "chat", body_max_bytes=16 * MIB),
     Route("POST", "/v1/embeddings", "openai", "embeddings", body_max_bytes=8 * MIB),
@@ -74,7 +76,14 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/metrics", "v3", "metrics", auth="none"),
 )
 
-PREFIXES = (("/admin/", "admin"), ("/api/v1", "v1"), ("/api/v2", "v2"), ("/v1/", "openai"), ("/", "v3"))
+PREFIXES = (
+    ("/admin/", "admin"),
+    ("/api/v1", "v1"),
+    ("/api/v2/bots/", "bots"),
+    ("/api/v2", "v2"),
+    ("/v1/", "openai"),
+    ("/", "v3"),
+)
 
 
 class Surface:

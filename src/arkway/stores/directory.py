@@ -1,4 +1,4 @@
-"""Keys, endpoints and aliases as the road of a call sees them: dictionaries of this process, never a database query."""
+"""Keys, endpoints, bots and aliases as the road of a call sees them: dictionaries of this process, never a query."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from arkway.core.bot import Bot
 from arkway.core.caller import AccessKey, Caller
 from arkway.core.errors import ArkwayError
 from arkway.core.limit import Rule
@@ -19,6 +20,7 @@ from arkway.core.model import Endpoint
 from arkway.core.roles import PERMISSIONS, reaches
 from arkway.ports import Alias
 from arkway.stores.access_keys import access_key
+from arkway.stores.bots import BotShelf
 from arkway.stores.home import Pepper
 from arkway.stores.keyring import KeyRing
 from arkway.stores.limits import RuleBook, read_rules
@@ -51,7 +53,7 @@ _UNKNOWN = _Key(b"\0" * 32, Caller("", "", ""), 0)
 
 
 class CachedDirectory:
-    """A Directory that holds all keys, endpoints and aliases and is told when they change.
+    """A Directory that holds all keys, endpoints, bots and aliases and is told when they change.
 
     A change made through the same store is effective when its command returns; one made by another process at the
     store's next poll (``poll_s``, one second). While the database is away the last known state goes on. An access key
@@ -66,12 +68,16 @@ class CachedDirectory:
         self._marking = secrets.token_bytes(32)
         self._digests: dict[bytes, bytes] = {}
         self._keys: dict[bytes, _Key] = {}
+        self._by_id: dict[str, _Key] = {}
         self._pairs: dict[str, _Pair] = {}
         self._unreadable: frozenset[str] = frozenset()
         self._aliases: dict[str, Alias] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._projects: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
+        self._bot_shelf = BotShelf()
+        self._bots: dict[str, Bot] = {}
         self._rules = RuleBook()
+        self.changes = 0
         self._used: dict[str, int] = {}
         self._pairs_used: dict[str, int] = {}
         self._used_every_polls, self._polls = used_every_polls, 0
@@ -96,6 +102,14 @@ class CachedDirectory:
             self._remember(mark, digest)
         self._used[key.caller.key_id] = now_s
         return key.caller
+
+    def stands(self, caller: Caller, now_s: int) -> bool:
+        """By identity: with every change of keys all callers are made anew. Those of temporary keys never stand."""
+        key = self._by_id.get(caller.key_id)
+        if key is None or key.caller is not caller or now_s >= key.dead_from_s:
+            return False
+        self._used[caller.key_id] = now_s
+        return True
 
     def _mark(self, secret: str) -> bytes:
         """The same for the same secret; of one that is too long to be ours, for none."""
@@ -136,10 +150,14 @@ class CachedDirectory:
         return tuple(self._aliases.values())
 
     def endpoint(self, endpoint_id: str) -> Endpoint | None:
+        """The endpoint of this id, or the bot of this id as an endpoint."""
         return self._endpoints.get(endpoint_id)
 
+    def bot(self, bot_id: str) -> Bot | None:
+        return self._bots.get(bot_id)
+
     def endpoints(self, account: str, project: str) -> tuple[Endpoint, ...]:
-        """Every endpoint of one project, oldest first."""
+        """Every endpoint of one project, oldest first; no bots."""
         return self._projects.get((account, project), ())
 
     def limits(self, account: str, project: str, key_id: str, endpoint_id: str) -> tuple[Rule, ...]:
@@ -177,9 +195,12 @@ class CachedDirectory:
         self._aliases = {row.name: Alias(row.name, row.model_name, row.model_version) for row in known}
         self._pairs = self._read_pairs(connection, suspended)
         self._rules = RuleBook(read_rules(connection))
-        self._keys = keys
-        self._endpoints = {endpoint.id: endpoint for endpoint in found}
+        self._keys, self._by_id = keys, {key.caller.key_id: key for key in keys.values()}
+        bots = self._bot_shelf.read(connection)
+        self._bots = bots
+        self._endpoints = {each.id: each for each in (*(bot.as_endpoint() for bot in bots.values()), *found)}
         self._projects = {place: tuple(group) for place, group in projects.items()}
+        self.changes += 1
 
     def _read_pairs(self, connection: sa.Connection, suspended: frozenset[str]) -> dict[str, _Pair]:
         """Revoked pairs stay encrypted: nothing needs their secrets any more."""

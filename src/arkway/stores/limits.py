@@ -12,7 +12,7 @@ from arkway.core.chat import Usage
 from arkway.core.limit import END_OF_TIME_MS, Rule, window
 from arkway.stores.portable import insert
 from arkway.stores.recorded import Recorded, Within
-from arkway.stores.schema import access_keys, api_keys, endpoints, limits
+from arkway.stores.schema import access_keys, api_keys, bots, endpoints, limits
 from arkway.stores.store import Store
 from arkway.stores.tables import Row, plain_rows
 from arkway.stores.usage import Grouping, UsageTable
@@ -20,7 +20,7 @@ from arkway.stores.usage import Grouping, UsageTable
 REMEMBERED_MAX = 65_536
 _KEY = ("account", "project", "scope", "subject", "kind", "period")
 _ORDER = [limits.c[name] for name in _KEY]
-_SUBJECTS = {"key": (api_keys, access_keys), "endpoint": (endpoints,)}
+_SUBJECTS = {"key": (api_keys, access_keys), "endpoint": (endpoints, bots)}
 
 CostOf = Callable[[str, Usage, int], float]
 """What the use of a model costs that is called at that moment (epoch milliseconds)."""
@@ -55,7 +55,7 @@ class LimitTable(Recorded):
         return self._store.run_sync(lambda connection: connection.execute(change).rowcount, tell=True)
 
     def knows(self, account: str, project: str, scope: str, subject: str) -> bool:
-        """Whether the project has such a key (of either sort) or endpoint."""
+        """Whether the project has such a key (of either sort), endpoint or bot."""
 
         def work(connection: sa.Connection) -> bool:
             for table in _SUBJECTS[scope]:

@@ -3,7 +3,7 @@
 Every row of a tenant carries its account and project. ``access_keys.secret`` and ``.session_token`` are ciphertext of
 the key ring (`arkway.stores.keyring`), and so is ``upstreams.secret``. Aliases, prices, upstreams and groups are the
 operator's; a removed alias keeps its row. ``audit`` only grows. A limit's ``subject`` is the id of its scope: a key, an
-endpoint, or empty for the project.
+endpoint or bot, or empty for the project.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sqlalchemy import (
     Table,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 # A program of this revision or later can use the schema: migrations only add, so that the version before goes on.
 OLDEST_REVISION = "0003"
 DEFAULT_PROJECT = "default"
@@ -123,6 +123,29 @@ endpoints = Table(
     Column("moderation", String, nullable=False, server_default=""),
     Column("tags", JSON, nullable=False, server_default="[]"),
     Column("updated_at", WHOLE, nullable=False, server_default="0"),
+    ForeignKeyConstraint(["account", "project"], ["projects.account", "projects.id"]),
+    Index(None, "account", "project"),
+)
+
+bots = Table(
+    "bots",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("project", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("endpoint_id", String, nullable=False),
+    Column("prompt", String, nullable=False),
+    Column("actions", JSON, nullable=False),
+    Column("intent", String, nullable=False),
+    Column("citation", String, nullable=False),
+    Column("lexicon", JSON, nullable=False),
+    Column("context_share", Float, nullable=False),
+    Column("description", String, nullable=False),
+    Column("moderation", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("created_at", WHOLE, nullable=False),
+    Column("updated_at", WHOLE, nullable=False),
     ForeignKeyConstraint(["account", "project"], ["projects.account", "projects.id"]),
     Index(None, "account", "project"),
 )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from arkway.core.errors import InvalidField
 from arkway.stores.recorded import Recorded
-from arkway.stores.schema import access_keys, accounts, api_keys, endpoints, limits, projects, rollups, usage
+from arkway.stores.schema import access_keys, accounts, api_keys, bots, endpoints, limits, projects, rollups, usage
 from arkway.stores.tables import Row, plain_rows
 
 # What a project may hold, and what one of it is called. Revoked and deleted rows count: the ledger names them.
@@ -17,6 +17,7 @@ CONTENTS: Mapping[str, sa.Table] = {
     "API key": api_keys,
     "access key": access_keys,
     "endpoint": endpoints,
+    "bot": bots,
     "limit": limits,
     "settled call": usage,
     "sum of settled calls": rollups,

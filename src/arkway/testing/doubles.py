@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 
 import msgspec
 
+from arkway.core.bot import Bot
 from arkway.core.caller import AccessKey, Call, Caller, Role
 from arkway.core.chat import ChatRequest, FinishReason, Usage
 from arkway.core.classification import ClassifyReply, ClassifyRequest, LabelScore
@@ -173,7 +174,7 @@ class MemoryLedger:
 
 
 class StaticDirectory:
-    """Implements `arkway.ports.Directory` from fixed keys, endpoints and aliases."""
+    """Implements `arkway.ports.Directory` from fixed keys, endpoints, bots and aliases."""
 
     def __init__(
         self,
@@ -182,12 +183,15 @@ class StaticDirectory:
         access_keys: Iterable[AccessKey] = (),
         aliases: Iterable[Alias] = (),
         rules: Iterable[Rule] = (),
+        bots: Iterable[Bot] = (),
     ) -> None:
+        self._bots = {bot.id: bot for bot in bots}
         self._callers = dict(callers)
         self._endpoints = {endpoint.id: endpoint for endpoint in endpoints}
         self._access_keys = {key.id: key for key in access_keys}
         self._aliases = {alias.name.casefold(): alias for alias in aliases}
         self._rules = RuleBook(rules)
+        self.changes = 0
 
     def caller(self, secret: str, now_s: int) -> Caller | None:
         if TEMPORARY_KEYS.claimed(secret):
@@ -195,17 +199,29 @@ class StaticDirectory:
             return caller_of(grant) if grant and grant.access_key_id in self._access_keys else None
         return self._callers.get(secret)
 
+    def stands(self, caller: Caller, now_s: int) -> bool:
+        return any(known is caller for known in self._callers.values())
+
     def show(self, endpoints: Iterable[Endpoint]) -> None:
         """These are found from now on, in the place of those of the same ids."""
         self._endpoints = {**self._endpoints, **{endpoint.id: endpoint for endpoint in endpoints}}
+        self.changes += 1
+
+    def show_bots(self, bots: Iterable[Bot]) -> None:
+        """These are found from now on, in the place of those of the same ids."""
+        self._bots = {**self._bots, **{bot.id: bot for bot in bots}}
+        self.changes += 1
 
     def hide(self, endpoint_id: str) -> None:
-        """It is not found from now on."""
+        """It is not found from now on, an endpoint or a bot."""
+        self._bots = {known: bot for known, bot in self._bots.items() if known != endpoint_id}
         self._endpoints = {known: endpoint for known, endpoint in self._endpoints.items() if known != endpoint_id}
+        self.changes += 1
 
     def revoke(self, access_key_id: str) -> None:
         """The pair, and every temporary key that it was given, is unknown from now on."""
         del self._access_keys[access_key_id]
+        self.changes += 1
 
     def access_key(self, access_key_id: str, now_s: int) -> AccessKey | None:
         return self._access_keys.get(access_key_id)
@@ -220,7 +236,11 @@ class StaticDirectory:
         return tuple(self._aliases.values())
 
     def endpoint(self, endpoint_id: str) -> Endpoint | None:
-        return self._endpoints.get(endpoint_id)
+        bot = self._bots.get(endpoint_id)
+        return self._endpoints.get(endpoint_id) if bot is None else bot.as_endpoint()
+
+    def bot(self, bot_id: str) -> Bot | None:
+        return self._bots.get(bot_id)
 
     def endpoints(self, account: str, project: str) -> tuple[Endpoint, ...]:
         return tuple(e for e in self._endpoints.values() if (e.account, e.project) == (account, project))

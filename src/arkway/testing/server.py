@@ -16,6 +16,7 @@ import uvicorn
 from arkway.admin.endpoints import Endpoints
 from arkway.admin.retired import retired_names
 from arkway.app import Parts, asgi_app, server_config
+from arkway.app.bots import BotDirectory, BotModels, with_bots
 from arkway.app.control import certificate
 from arkway.app.listeners import Https, TwoListeners
 from arkway.config import Settings, load
@@ -23,6 +24,7 @@ from arkway.control import Access, ControlPlane
 from arkway.control.access import FindModel
 from arkway.control.memory import MemoryEndpoints, MemoryRates
 from arkway.core.audit import Actor, Entry
+from arkway.core.bot import ActionKind, Bot
 from arkway.core.caller import AccessKey, Caller
 from arkway.core.limit import Rule
 from arkway.core.model import Endpoint, ModelCard
@@ -31,7 +33,9 @@ from arkway.http.admin import Commands
 from arkway.http.asgi import Limits
 from arkway.limits.memory import SpentBefore, nothing_spent
 from arkway.ports import Alias, Backend, Control, Directory, Ledger, Observer, Pushing, Sealing
+from arkway.ports.lookup import Plugin
 from arkway.sealing import fresh
+from arkway.telemetry.plugins import PluginWatch
 from arkway.testing.doubles import (
     ACCESS_KEY_ID,
     API_KEY,
@@ -104,6 +108,7 @@ def scripted_parts(
     aliases: Iterable[Alias] = (),
     cards: Iterable[ModelCard] = (),
     rules: Iterable[Rule] = (),
+    bots: Iterable[Bot] = (),
 ) -> Parts:
     """Everything a server is made of, with the scripted backend behind two endpoints (chat, embeddings).
 
@@ -124,6 +129,7 @@ def scripted_parts(
         ],
         [*retired_names(CHAT_CARD.name, CHAT_CARD.version), *aliases],
         rules,
+        bots,
     )
     find_model = _installed([CHAT_CARD, EMBEDDING_CARD, *cards])
     return Parts(
@@ -194,6 +200,8 @@ def running_server(
     backends: Mapping[str, Backend | Pushing] | None = None,
     startup: Hook | None = None,
     shutdown: Hook | None = None,
+    bots: Iterable[Bot] = (),
+    plugins: Mapping[ActionKind, Plugin] | None = None,
 ) -> Generator[RunningServer]:
     """A real server with a scripted backend, on a free loopback port, in a thread; stopped at the end of the block.
 
@@ -202,26 +210,20 @@ def running_server(
     models that are installed as well. ``admin``: the commands of the Admin API; without them there is none. ``rules``:
     limits, with what was ``spent`` before and what use costs. ``backends``: beside the scripted one, or as
     ``"scripted"`` in its place; what they need done in the server's event loop, ``startup`` and ``shutdown`` do.
+    ``bots``: over these endpoints, with ``plugins`` to look things up with by the kind of action.
     """
     backend = ScriptedBackend(scripted)
     chosen = ledger if ledger is not None else MemoryLedger()
     config = _configured(settings or {}, limits, port)
-    parts = scripted_parts(
-        backend,
-        chosen,
-        keys=keys,
-        endpoints=endpoints,
-        access_keys=access_keys,
-        aliases=aliases,
-        cards=cards,
-        rules=rules,
-    )
+    known: dict[str, Any] = {"keys": keys, "endpoints": endpoints, "access_keys": access_keys, "aliases": aliases}
+    parts = scripted_parts(backend, chosen, **known, cards=cards, rules=rules, bots=bots)
     parts.spent, parts.cost_of = spent, cost_of
     parts.observers = tuple(observers)
     parts.backends = {**parts.backends, **(backends or {})}
     parts.startup, parts.shutdown = startup or parts.startup, shutdown or parts.shutdown
     parts.admin = admin
     kept = _governed(parts, config, directory, control)
+    _answer_for_bots(parts, plugins or {})
     app = asgi_app(config, parts)
     https = _https(tls) if tls else None
     with _served(TwoListeners(server_config(config, app), https)) as url:
@@ -239,6 +241,15 @@ def _governed(
     parts.control = control or memory_control(kept, parts.find_model, config.control.api_key_max_s, parts.sealing)
     parts.directory = directory or parts.directory
     return kept
+
+
+def _answer_for_bots(parts: Parts, plugins: Mapping[ActionKind, Plugin]) -> None:
+    """Where the directory knows of any: what stands in for one in a test may know of endpoints alone."""
+    if not hasattr(parts.directory, "bot"):
+        return
+    models, watch = BotModels(cast(BotDirectory, parts.directory), parts.find_model), PluginWatch()
+    parts.backends = with_bots(parts.backends, models, lambda: plugins, parts.ledger, watch)
+    parts.find_model, parts.tallies = models.find, (watch.tallies,)
 
 
 def _configured(given: Mapping[str, Any], limits: Limits | None, port: int) -> Settings:

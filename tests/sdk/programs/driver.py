@@ -39,9 +39,21 @@ def chat(client: Any, ask: Ask) -> Any:
 
 
 def stream(client: Any, ask: Ask) -> Any:
+    return _drained(client.chat.completions, ask)
+
+
+def bot_chat(client: Any, ask: Ask) -> Any:
+    return client.bot_chat.completions.create(model=ask["model"], **ask["arguments"]).model_dump()
+
+
+def bot_stream(client: Any, ask: Ask) -> Any:
+    return _drained(client.bot_chat.completions, ask)
+
+
+def _drained(completions: Any, ask: Ask) -> list[Any]:
     chunks: list[Any] = []
     try:
-        for chunk in client.chat.completions.create(model=ask["model"], stream=True, **ask["arguments"]):
+        for chunk in completions.create(model=ask["model"], stream=True, **ask["arguments"]):
             chunks.append(chunk.model_dump())  # noqa: PERF401 - what came before a break has to stay
     except Exception as error:
         raise Broken(chunks, error) from error
@@ -95,6 +107,15 @@ async def async_stream(client: Any, ask: Ask) -> Any:
     return chunks
 
 
+async def async_bot_chat(client: Any, ask: Ask) -> Any:
+    return (await client.bot_chat.completions.create(model=ask["model"], **ask["arguments"])).model_dump()
+
+
+async def async_bot_stream(client: Any, ask: Ask) -> Any:
+    answer = await client.bot_chat.completions.create(model=ask["model"], stream=True, **ask["arguments"])
+    return [chunk.model_dump() async for chunk in answer]
+
+
 async def async_abort(client: Any, ask: Ask) -> Any:
     """A stream whose task is cancelled in the middle."""
     seen: list[Any] = []
@@ -111,10 +132,12 @@ async def async_abort(client: Any, ask: Ask) -> Any:
 
 
 BLOCKING: dict[str, Callable[[Any, Ask], Any]] = {
-    function.__name__: function for function in (chat, stream, abort, raw, embeddings, tokenization, models, model)
+    function.__name__: function
+    for function in (chat, stream, bot_chat, bot_stream, abort, raw, embeddings, tokenization, models, model)
 }
 ASYNCHRONOUS: dict[str, Callable[[Any, Ask], Any]] = {
-    function.__name__: function for function in (async_chat, async_stream, async_abort)
+    function.__name__: function
+    for function in (async_chat, async_stream, async_bot_chat, async_bot_stream, async_abort)
 }
 
 

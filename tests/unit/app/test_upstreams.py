@@ -19,17 +19,19 @@ from arkway.core.embedding import EmbedRequest
 from arkway.core.errors import ArkwayError, BackendUnavailable
 from arkway.core.events import Fold
 from arkway.core.model import Deployment, ModelCard
-from arkway.core.upstream import Credential, Group, Member, Upstream
+from arkway.core.upstream import Credential, Group, Member, Policy, Upstream
 from arkway.stores.keyring import KeyRing
 from arkway.stores.sqlite import SqliteStore
 from arkway.stores.upstreams import GroupTable, UpstreamTable
 from arkway.testing import EMBEDDING_CARD, RunningServer, endpoint, running_server, says
+from tests.tools.pulled import pulled
 from tests.tools.pushing import Kept
 
 NOW_S = 1_750_000_000
 WITHIN_S = 30.0
 CALL = Call("02-request", "default", "default", "key-1")
 NOWHERE = "http://127.0.0.1:9/v1"
+POLICY = Policy()
 
 
 class Place:
@@ -58,7 +60,7 @@ class Place:
     async def said(self, name: str) -> str:
         fold = Fold()
         request = ChatRequest("ep-1", (Message("user", "hi"),))
-        async for event in self.serving.groups.chat(self.deployed(name), request, CALL):
+        async for event in pulled(self.serving.groups, self.deployed(name), request, CALL):
             fold.add(event)
         return "".join(choice.text for choice in fold.reply(Usage()).choices)
 
@@ -122,6 +124,30 @@ async def test_what_did_not_change_stays_the_same_object(store: SqliteStore, tmp
         assert place.serving.find("a", "") is None
 
 
+async def test_what_is_known_of_a_member_outlives_a_change_of_its_group(store: SqliteStore, tmp_path: Path) -> None:
+    async with begun(store, tmp_path) as place:
+        await place.add("one")
+        await place.add("two")
+        await place.set("a", Member(upstream="one", model="m"))
+        await soon(lambda: place.serving.names() == {"a"})
+        groups = place.serving.groups
+        before = groups.group("a-1")
+        assert before is not None
+        for _ in range(POLICY.breaker_calls):
+            with pytest.raises(ArkwayError):
+                await place.said("a")
+        (known,) = before.readings()
+        assert (known.condition, known.failures) == ("broken", POLICY.breaker_calls)
+        await place.set("a", Member(upstream="one", model="m", weight=3), Member(upstream="two", model="m"))
+        await soon(lambda: groups.group("a-1") is not before)
+        assert [(each.condition, each.failures) for each in groups.readings()] == [
+            ("broken", POLICY.breaker_calls),
+            ("well", 0),
+        ]
+        await asyncio.to_thread(place.commands.update, "one", UpstreamChange(idle_s=9.0), NOW_S)
+        await soon(lambda: [each.condition for each in groups.readings()] == ["well", "well"])
+
+
 async def test_the_default_version_is_what_a_bare_name_means(store: SqliteStore, tmp_path: Path) -> None:
     async with begun(store, tmp_path) as place:
         await place.add("one")
@@ -144,7 +170,7 @@ async def test_a_server_that_is_replaced_ends_its_calls_first(store: SqliteStore
             group = place.serving.groups.group("m-1")
             assert group is not None
             request = ChatRequest("ep-1", (Message("user", "hi"),), stream=True)
-            events = place.serving.groups.chat(place.deployed("m"), request, CALL)
+            events = pulled(place.serving.groups, place.deployed("m"), request, CALL)
             first = await anext(events)
             change = UpstreamChange(base_url=f"{new.url}/api/v3", credential=Credential(new.api_key))
             await asyncio.to_thread(place.commands.update, "one", change, NOW_S)

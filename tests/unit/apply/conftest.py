@@ -18,6 +18,9 @@ from arkway.stores.store import Store, open_store
 T = TypeVar("T")
 
 
+COLLECTIONS = ("manual", "faq")
+
+
 class Undone(Exception):
     """Ends a transaction without its changes."""
 
@@ -30,7 +33,10 @@ class Ground:
         self._pepper, self._ring = pepper(home), KeyRing(home)
 
     def host(self, connection: sa.Connection) -> Host:
-        return Host(Within(connection), self._pepper, lambda: self._ring, Actor("cli:anna", "02-request"))
+        return Host(Within(connection), self._pepper, lambda: self._ring, Actor("cli:anna", "02-request"), self._has)
+
+    def _has(self, *named: str) -> bool:
+        return named[2] in COLLECTIONS
 
     def on(self, work: Callable[[Host], T]) -> T:
         results: list[T] = []

@@ -9,7 +9,11 @@ import pytest
 
 from arkway.admin.apply import read
 from arkway.admin.apply.document import PROBLEMS_SHOWN
-from arkway.admin.apply.entries import SECTIONS, Endpoint, Ref
+from arkway.admin.apply.entries import (
+    SECTIONS,
+    Endpoint,
+)
+from arkway.admin.apply.terms import Ref
 from arkway.core.errors import Misconfigured
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -68,7 +72,7 @@ def said(text: str) -> list[str]:
             "[[limits]]\nscope = 'project'\nlimit = 'rpm'\namount = nan\n",
             "`limits.amount`: has to be a number of at least 0.001",
         ),
-        ("[[limits]]\nscope = 'key'\nlimit = 'rpm'\namount = 1\n", "`limits.name`: limits of keys and endpoints name"),
+        ("[[limits]]\nscope = 'key'\nlimit = 'rpm'\namount = 1\n", "`limits.name`: limits of keys, endpoints and bots"),
         ("[[limits]]\nscope = 'project'\nname = 'x'\nlimit = 'rpm'\namount = 1\n", "line 3: `limits.name`: limits of"),
         ("[[limits]]\nscope = 'project'\nlimit = 'concurrency'\namount = 1.5\n", "line 4: `limits.amount`: `concurren"),
         ("[[aliases]]\nname = 'a b'\nmodel = 'm'\n", "line 2: `aliases.name`: an alias has"),

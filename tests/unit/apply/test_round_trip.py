@@ -14,6 +14,7 @@ from arkway.admin.apply.entries import (
     AccessKey,
     Account,
     Alias,
+    Bot,
     Endpoint,
     Entry,
     Group,
@@ -21,11 +22,12 @@ from arkway.admin.apply.entries import (
     Limit,
     Price,
     Project,
-    Ref,
     Upstream,
 )
+from arkway.admin.apply.terms import Ref
 from arkway.admin.limits import WHATS
 from arkway.cli.platform import Host
+from arkway.core.bot import BotAction
 from arkway.core.limit import Scope
 from arkway.core.model import Tag
 from arkway.core.roles import ROLES
@@ -73,13 +75,40 @@ def endpoints(draw: st.DrawFn) -> Endpoint:
 
 
 @st.composite
-def keys(draw: st.DrawFn, named: list[Endpoint]) -> Key:
-    place = draw(places)
-    mine = [each.name for each in named if (each.account, each.project) == (place["account"], place["project"])]
-    only = draw(st.lists(st.sampled_from(mine), unique=True)) if mine else []
+def bots(draw: st.DrawFn, named: list[Endpoint]) -> Bot:
+    on = draw(st.sampled_from(named))
+    return Bot(
+        account=on.account,
+        project=on.project,
+        name=draw(names),
+        endpoint=on.name,
+        status=draw(st.sampled_from(["running", "stopped"])),
+        prompt=draw(TEXTS),
+        actions=draw(
+            st.sampled_from([(), ("knowledge:manual,faq,limit=8", "web_search"), ("weather,deadline_s=0.5",)])
+        ),
+        intent=draw(st.sampled_from(["auto", "llm", "never"])),
+        citation=draw(st.sampled_from(["all", "cited"])),
+        lexicon=draw(st.sampled_from([(), ("share price", "股价")])),
+        context_share=draw(st.floats(0, 1)),
+        moderation=draw(PRINTABLE),
+        description=draw(TEXTS),
+    )
+
+
+@st.composite
+def keys(draw: st.DrawFn, named: list[Endpoint | Bot]) -> Key:
+    place: dict[str, Any] = draw(places)
+    mine = [each for each in named if (each.account, each.project) == (place["account"], place["project"])]
+
+    def scope(kind: type[Endpoint | Bot]) -> tuple[str, ...]:
+        known = [each.name for each in mine if isinstance(each, kind)]
+        return tuple(draw(st.lists(st.sampled_from(known), unique=True))) if known else ()
+
     kind = draw(st.sampled_from([Key, AccessKey]))
     expires = draw(st.none() | moments)
-    return kind(**place, name=draw(names), role=draw(roles), endpoints=tuple(only), expires=expires)
+    endpoints, bots = scope(Endpoint), scope(Bot)
+    return kind(**place, name=draw(names), role=draw(roles), endpoints=endpoints, bots=bots, expires=expires)
 
 
 @st.composite
@@ -91,8 +120,8 @@ def limits(draw: st.DrawFn, subjects: list[Entry]) -> Limit:
         place: dict[str, Any] = draw(places)
         return Limit(**place, scope=draw(st.sampled_from(["project", "account"])), **fields)
     of = draw(st.sampled_from(subjects))
-    assert isinstance(of, Endpoint | Key)
-    scope = "endpoint" if isinstance(of, Endpoint) else "access_key" if isinstance(of, AccessKey) else "key"
+    assert isinstance(of, Endpoint | Bot | Key)
+    scope = {Endpoint: "endpoint", Bot: "bot", AccessKey: "access_key", Key: "key"}[type(of)]
     return Limit(account=of.account, project=of.project, scope=scope, name=of.name, **fields)  # type: ignore[arg-type]
 
 
@@ -161,8 +190,10 @@ def platforms(draw: st.DrawFn) -> Platform:
     take(*servers, *draw(groups([server.name for server in servers])))
     take(*draw(st.lists(endpoints(), max_size=4)))
     made = [entry for entry in found.values() if isinstance(entry, Endpoint)]
-    take(*draw(st.lists(keys(made), max_size=4)))
-    subjects = [entry for entry in found.values() if isinstance(entry, Endpoint | Key)]
+    take(*draw(st.lists(bots(made), max_size=3)) if made else ())
+    named = [entry for entry in found.values() if isinstance(entry, Endpoint | Bot)]
+    take(*draw(st.lists(keys(named), max_size=4)))
+    subjects = [entry for entry in found.values() if isinstance(entry, Endpoint | Bot | Key)]
     for limit in draw(st.lists(limits(list(subjects)), max_size=4)):
         rates = {(each.account, each.project, each.name) for each in made if each.rpm or each.tpm}
         if limit.scope != "endpoint" or (limit.account, limit.project, limit.name) not in rates:
@@ -229,7 +260,9 @@ def test_a_file_makes_the_same_platform_on_another_host(ground: Ground, platform
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["endpoint", "key", "pair", "stop", "delete", "revoke", "limit"]), names, st.integers(0, 1000)
+        st.sampled_from(["endpoint", "bot", "key", "pair", "stop", "delete", "halt", "drop", "revoke", "limit"]),
+        names,
+        st.integers(0, 1000),
     ),
     max_size=12,
 )
@@ -241,9 +274,15 @@ def hand(host: Host, step: str, name: str, number: int) -> None:
     endpoints, keys, pairs = host.endpoints(*where), host.keys(*where), host.access_keys(*where)
     ids = [each.id for each in endpoints.list()]
     known = [each.id for each in keys.list()]
-    only = [ids[number % len(ids)]] if ids and number % 3 else []
+    bots = host.bots(*where)
+    bot_ids = [each.id for each in bots.list()]
+    only = [ids[number % len(ids)]] if ids and number % 3 else bot_ids[:1]
     if step == "endpoint":
         endpoints.create(name, "small", NOW_S, tags=(Tag("t", name),))
+    elif step == "bot" and ids:
+        bots.create(name, ids[number % len(ids)], NOW_S, actions=(BotAction(kind="web_search"),))
+    elif step in ("halt", "drop") and bot_ids:
+        {"halt": bots.stop, "drop": bots.delete}[step](bot_ids[number % len(bot_ids)], NOW_S)
     elif step == "key":
         keys.create(name, NOW_S, only, (None, NOW_S + 60)[number % 4 // 2])
     elif step == "pair":

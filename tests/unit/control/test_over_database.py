@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from arkway.admin.access_keys import AccessKeys, NewAccessKey
+from arkway.admin.bots import Bots
 from arkway.admin.endpoints import Endpoints
 from arkway.admin.limits import Limits
 from arkway.admin.tenancy import Projects
@@ -26,6 +27,7 @@ from arkway.limits.memory import MemoryLimiter
 from arkway.ports import Action
 from arkway.stores.access_keys import AccessKeyTable
 from arkway.stores.audit import AuditTable
+from arkway.stores.bots import BotTable
 from arkway.stores.directory import CachedDirectory
 from arkway.stores.home import database_path, pepper
 from arkway.stores.keyring import KeyRing, open_ring
@@ -202,7 +204,9 @@ async def test_the_database_holds_nothing_of_a_key(
     plane: ControlPlane, store: SqliteStore, tmp_path: Path, pair: NewAccessKey
 ) -> None:
     caller = Caller("default", "default", pair.info.id, role="owner")
-    wish = {"DurationSeconds": 60, "ResourceType": "bot", "ResourceIds": ["bot-1"]}
+    endpoint = Endpoints(EndpointTable(store)).create("chat", CHAT_CARD.name, NOW_S)
+    bot = Bots(BotTable(store), lambda *_: False).create("helper", endpoint.id, NOW_S)
+    wish = {"DurationSeconds": 60, "ResourceType": "bot", "ResourceIds": [bot.id]}
     key = (await done(plane, "GetApiKey", caller, **wish))["ApiKey"]
     store.checkpoint_sync()
     proof = key.partition(".")[2]

@@ -111,6 +111,21 @@ def test_a_parameter_that_is_wrong_is_named(body: bytes) -> None:
     assert (error.field, error.message) == ("temperature", "Invalid value for temperature: 3")
 
 
+def test_a_parameter_is_named_without_the_place_that_vllm_puts_before_it() -> None:
+    body = b'{"error":{"message":"min_p must be in [0, 1]","type":"BadRequestError","param":"body.min_p","code":400}}'
+    error = error_of(400, {}, body)
+    assert isinstance(error, e.InvalidField)
+    assert error.field == "min_p"
+
+
+def test_a_server_without_tools_is_told_without_its_flags() -> None:
+    said = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+    body = json.dumps({"error": {"message": said}})
+    error = error_of(400, {}, body)
+    assert isinstance(error, e.InvalidField)
+    assert (error.field, "--" in error.message) == ("tools", False)
+
+
 def test_a_refusal_for_what_was_said() -> None:
     error = error_of(400, NONE, openai("…", "InputTextSensitiveContentDetected", "BadRequest"))
     assert type(error) is e.BadRequest

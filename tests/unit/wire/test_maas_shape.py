@@ -229,6 +229,8 @@ VENDOR = {
     1709809: ("AuthenticationExpire", 401),
     1709810: ("EndpointIsInvalid", 400),
     1709811: ("EndpointIsNotEnable", 503),
+    1709813: ("ReqTextExistRisk", 400),
+    1709814: ("RespTextExistRisk", 400),
     1709816: ("ServiceConnectionRefused", 503),
     1709818: ("UnauthorizedUserForEndpoint", 401),
     1709820: ("EndpointAccountRpmRateLimitExceeded", 429),

@@ -225,7 +225,7 @@ def test_every_field_of_a_request_is_mapped() -> None:
     """A field that is added to the canonical request has to be thought of here."""
     elsewhere = {
         "asked", "asked_version", "max_tokens_field", "wants_usage", "legacy_functions", "ignored", "clamped",
-        "crypto_token", "client_request_id", "clamp_max_tokens", "parameter_prefix",
+        "crypto_token", "client_request_id", "clamp_max_tokens", "parameter_prefix", "asker", "wants_intention",
     }  # fmt: skip
     other: dict[str, Any] = {
         "messages": (Message("user", "other"),), "sampling": SAMPLING, "max_tokens": 9, "logprobs": True, "n": 2,

@@ -11,7 +11,11 @@ from typing import Any
 
 import msgspec
 
-from arkway.admin.apply.entries import SECTIONS, Entry, Ref
+from arkway.admin.apply.entries import (
+    SECTIONS,
+    Entry,
+)
+from arkway.admin.apply.terms import Ref
 from arkway.core.errors import InvalidField, Misconfigured
 from arkway.wire.toml import line_of
 

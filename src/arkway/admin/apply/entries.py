@@ -15,78 +15,65 @@ from msgspec import Meta
 
 from arkway.admin.access_keys import NAME_MAX_CHARACTERS
 from arkway.admin.aliases import NAME_MAX_CHARACTERS as ALIAS_MAX_CHARACTERS
+from arkway.admin.apply.terms import (
+    AccountStatus,
+    Actions,
+    Amount,
+    Auth,
+    BotNames,
+    Capabilities,
+    CitationName,
+    Count,
+    CurrencyName,
+    EndpointName,
+    Facts,
+    Id,
+    IntentName,
+    Kind,
+    LimitName,
+    LimitScope,
+    MaybeName,
+    Members,
+    ModelName,
+    Moment,
+    Money,
+    Name,
+    Names,
+    Portion,
+    Prompt,
+    Rate,
+    Ref,
+    RoleName,
+    Seconds,
+    Shown,
+    Status,
+    Sticking,
+    Tags,
+    Text,
+    UpstreamKind,
+    Variable,
+    Version,
+    Words,
+    check_printable,
+    whole,
+)
+from arkway.admin.bots import action_of, written_action
+from arkway.admin.bots import check as check_bot
 from arkway.admin.endpoints import check as check_endpoint
 from arkway.admin.groups import CHAT_CAPABILITIES, CONTEXT_TOKENS, FIRST_VERSION, card_of, member_of, written_member
 from arkway.admin.groups import check as check_group
 from arkway.admin.keys import check_role
-from arkway.admin.limits import AMOUNT_MAX, AMOUNT_MIN, WHATS
-from arkway.admin.prices import MINUTE_S, PRICE_MAX
+from arkway.admin.limits import WHATS
+from arkway.admin.prices import MINUTE_S
 from arkway.admin.upstreams import UpstreamInfo, plain
 from arkway.admin.upstreams import check as check_upstream
-from arkway.core.caller import Role
+from arkway.core.bot import Bot as BotValue
 from arkway.core.errors import InvalidField
 from arkway.core.limit import Scope
-from arkway.core.model import Capability, EndpointChange, Tag
-from arkway.core.roles import HOST_ACCOUNT, ROLES
+from arkway.core.model import EndpointChange, Tag
+from arkway.core.roles import HOST_ACCOUNT
 from arkway.core.upstream import CONNECT_S, CONNECTIONS, FIRST_BYTE_S, IDLE_S, Policy
 from arkway.core.upstream import Group as GroupValue
-
-Kind = Literal["account", "project", "upstream", "group", "endpoint", "key", "access key", "limit", "alias", "price"]
-Facts = Mapping[str, Any]
-
-Id = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
-        description="1 to 64 letters, digits, dots, hyphens and underscores, a letter or digit first",
-    ),
-]
-Name = Annotated[str, Meta(min_length=1, max_length=128, description="1 to 128 printable characters")]
-MaybeName = Annotated[str, Meta(max_length=128, description="at most 128 printable characters")]
-ModelName = Annotated[str, Meta(min_length=1, max_length=256, description="a model's name")]
-Version = Annotated[str, Meta(max_length=256, description='a model\'s version, or "" for its default one')]
-Status = Annotated[Literal["running", "stopped"], Meta(description="`running` or `stopped`")]
-AccountStatus = Annotated[Literal["active", "suspended"], Meta(description="`active` or `suspended`")]
-Text = Annotated[str, Meta(max_length=1024, description="a text of at most 1024 characters")]
-Tags = Annotated[dict[str, str], Meta(description='texts by their names, such as { team = "search" }')]
-Rate = Annotated[int, Meta(ge=0, le=10**15, description="a whole number, 0 for no limit")]
-RoleName = Annotated[Role, Meta(description=" or ".join(f"`{role}`" for role in ROLES))]
-Names = Annotated[tuple[str, ...], Meta(description='names of endpoints, such as ["chat"]')]
-Moment = Annotated[datetime, Meta(tz=True, description="a time with its offset, such as 2026-12-31T00:00:00Z")]
-LimitScope = Annotated[
-    Literal["key", "access_key", "endpoint", "project", "account"],
-    Meta(description="`key`, `access_key`, `endpoint`, `project` or `account`"),
-]
-LimitName = Annotated[str, Meta(description=" or ".join(f"`{name}`" for name in WHATS))]
-Amount = Annotated[float, Meta(ge=AMOUNT_MIN, le=AMOUNT_MAX, description="a number of at least 0.001")]
-Money = Annotated[
-    float, Meta(ge=0, le=PRICE_MAX, description=f"the price of a million tokens, from 0 to {PRICE_MAX:,.0f}")
-]
-CurrencyName = Annotated[Literal["CNY", "USD"], Meta(description="`CNY` or `USD`")]
-Shown = Annotated[str, Meta(max_length=1024, description="a text of at most 1024 printable characters")]
-UpstreamKind = Annotated[Literal["openai", "ark"], Meta(description="`openai` or `ark`")]
-Auth = Annotated[Literal["none", "key", "aksk"], Meta(description="`none`, `key` or `aksk`")]
-Variable = Annotated[
-    str, Meta(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?\Z", description="the name of a variable of the environment")
-]
-Seconds = Annotated[float, Meta(ge=0, description="a number of seconds")]
-Count = Annotated[int, Meta(ge=0, description="a whole number")]
-Portion = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
-Members = Annotated[tuple[str, ...], Meta(description='members, such as ["vllm/Qwen/Qwen3-8B,weight=50"]')]
-Capabilities = Annotated[tuple[Capability, ...], Meta(description='capabilities, such as ["chat", "tools"]')]
-Sticking = Annotated[Literal["nothing", "session", "prefix"], Meta(description="`nothing`, `session` or `prefix`")]
-
-
-class Ref(msgspec.Struct, frozen=True, order=True):
-    """What tells one thing from all others; ``account`` and ``project`` are empty where it is in none."""
-
-    kind: Kind
-    account: str
-    project: str
-    name: str
-
-    def __str__(self) -> str:
-        return " ".join((self.kind, "/".join(filter(None, (self.account, self.project, self.name)))))
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,7 +92,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def check(self) -> None:
         """Raises InvalidField."""
-        _check_printable(self.name, "name")
+        check_printable(self.name, "name")
         if self.id == HOST_ACCOUNT and self.status == "suspended":
             raise InvalidField(f"the account `{HOST_ACCOUNT}` is the operator's own and cannot be suspended", "status")
 
@@ -126,7 +113,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def check(self) -> None:
         """Raises InvalidField."""
-        _check_printable(self.name, "name")
+        check_printable(self.name, "name")
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -177,7 +164,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             name: getattr(self, name) for name in self.__struct_fields__ if name in UpstreamInfo.__struct_fields__
         }
         check_upstream(UpstreamInfo(**{**values, "auth": self.shows, "base_url": plain(self.base_url)}))
-        _check_printable(self.access_key_id, "access_key_id")
+        check_printable(self.access_key_id, "access_key_id")
         if (self.shows == "aksk") != bool(self.access_key_id):
             raise InvalidField('an access key pair (`auth = "aksk"`) has its id in `access_key_id`', "access_key_id")
         if self.shows == "aksk" and self.kind != "ark":
@@ -278,17 +265,63 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Raises InvalidField."""
         check_endpoint(EndpointChange(name=self.name, description=self.description, tags=self.tag_list()))
         for field in ("model", "version", "moderation"):
-            _check_printable(getattr(self, field), field)
+            check_printable(getattr(self, field), field)
+
+
+class Bot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[[bots]]``: an endpoint, by its name, with a prompt and actions that look things up."""
+
+    account: Id = HOST_ACCOUNT
+    project: Id = "default"
+    name: Name
+    endpoint: EndpointName
+    status: Status = "running"
+    prompt: Prompt = ""
+    actions: Actions = ()
+    intent: IntentName = "auto"
+    citation: CitationName = "all"
+    lexicon: Words = ()
+    context_share: Portion = 0.4
+    moderation: MaybeName = ""
+    description: Text = ""
+
+    @property
+    def ref(self) -> Ref:
+        return Ref("bot", self.account, self.project, self.name)
+
+    def values(self) -> dict[str, Any]:
+        """What the commands on bots take, but for name and endpoint. Raises InvalidField."""
+        told = {name: getattr(self, name) for name in _OF_BOT}
+        return {**told, "actions": tuple(map(action_of, self.actions))}
+
+    def facts(self) -> Facts:
+        told = {name: getattr(self, name) for name in ("endpoint", "status", *_OF_BOT)}
+        actions = [written_action(action_of(action)) for action in self.actions]
+        numbers = {"context_share": whole(self.context_share)}
+        return {**told, "actions": actions, "lexicon": list(self.lexicon), **numbers}
+
+    def check(self) -> None:
+        """Raises InvalidField."""
+        check_printable(self.endpoint, "endpoint")
+        values = self.values()
+        check_bot(BotValue(id="", endpoint_id="", name=self.name, account=self.account, project=self.project, **values))
+
+
+_OF_BOT = ("prompt", "actions", "intent", "citation", "lexicon", "context_share", "moderation", "description")
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[[keys]]``: an API key by its name; its secret is never in a file. ``endpoints`` none = all of the project."""
+    """``[[keys]]``: an API key by its name; its secret is never in a file.
+
+    Neither ``endpoints`` nor ``bots`` = all of the project.
+    """
 
     account: Id = HOST_ACCOUNT
     project: Id = "default"
     name: Name
     role: RoleName = "inference"
     endpoints: Names = ()
+    bots: BotNames = ()
     expires: Moment | None = None
 
     @property
@@ -302,12 +335,13 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def facts(self) -> Facts:
         expires = None if self.expires_at is None else iso(self.expires_at)
-        return {"role": self.role, "endpoints": sorted(set(self.endpoints)), "expires": expires}
+        scope = {"endpoints": sorted(set(self.endpoints)), "bots": sorted(set(self.bots))}
+        return {"role": self.role, **scope, "expires": expires}
 
     def check(self) -> None:
         """Raises InvalidField."""
         check_role(self.role, self.account)
-        _check_printable(self.name, "name")
+        check_printable(self.name, "name")
         if len(self.name) > NAME_MAX_CHARACTERS:
             raise InvalidField(f"a key's name has at most {NAME_MAX_CHARACTERS} characters", "name")
 
@@ -323,7 +357,7 @@ class AccessKey(Key, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[[limits]]``: ``name`` is that of the key or endpoint; of a project or an account there is none."""
+    """``[[limits]]``: ``name`` is that of the key, endpoint or bot; of a project or an account there is none."""
 
     account: Id = HOST_ACCOUNT
     project: Annotated[str, Meta(max_length=64, description="a project's id")] = "default"
@@ -340,7 +374,9 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def table_scope(self) -> Scope:
-        """The scope as limits are filed under it: a key of either sort is a key."""
+        """The scope as limits are filed under it: a key of either sort is a key, a bot an endpoint."""
+        if self.scope == "bot":
+            return "endpoint"
         return "key" if self.scope == "access_key" else self.scope
 
     def facts(self) -> Facts:
@@ -350,9 +386,9 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Raises InvalidField."""
         if self.limit not in WHATS:
             raise InvalidField(f"limits are {', '.join(WHATS)}", "limit")
-        if bool(self.name) != (self.scope in ("key", "access_key", "endpoint")):
+        if bool(self.name) != (self.scope in ("key", "access_key", "endpoint", "bot")):
             raise InvalidField(
-                "limits of keys and endpoints name the key or endpoint (`name`), those of projects and accounts do not",
+                "limits of keys, endpoints and bots name it (`name`), those of projects and accounts do not",
                 "name",
             )
         if WHATS[self.limit][0] in ("concurrency", "tokens") and self.amount != int(self.amount):
@@ -376,7 +412,7 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def check(self) -> None:
         """Raises InvalidField."""
         for field in ("name", "model", "version"):
-            _check_printable(getattr(self, field), field)
+            check_printable(getattr(self, field), field)
         if " " in self.name or len(self.name.casefold()) > ALIAS_MAX_CHARACTERS:
             raise InvalidField(f"an alias has 1 to {ALIAS_MAX_CHARACTERS} characters and no space among them", "name")
 
@@ -408,12 +444,12 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def check(self) -> None:
         """Raises InvalidField."""
-        _check_printable(self.model, "model")
+        check_printable(self.model, "model")
         if self.effective.timestamp() < 0 or self.effective.timestamp() % MINUTE_S:
             raise InvalidField("a price begins at a whole minute", "effective")
 
 
-Entry = Account | Project | Upstream | Group | Endpoint | Key | AccessKey | Limit | Alias | Price
+Entry = Account | Project | Upstream | Group | Endpoint | Bot | Key | AccessKey | Limit | Alias | Price
 
 SECTIONS: Mapping[str, type[Entry]] = {
     "accounts": Account,
@@ -421,6 +457,7 @@ SECTIONS: Mapping[str, type[Entry]] = {
     "upstreams": Upstream,
     "groups": Group,
     "endpoints": Endpoint,
+    "bots": Bot,
     "keys": Key,
     "access_keys": AccessKey,
     "limits": Limit,
@@ -435,6 +472,7 @@ KINDS: tuple[Kind, ...] = (
     "upstream",
     "group",
     "endpoint",
+    "bot",
     "key",
     "access key",
     "limit",
@@ -446,13 +484,3 @@ KINDS: tuple[Kind, ...] = (
 def iso(epoch_s: int) -> str:
     """``2026-12-31T00:00:00Z``."""
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def whole(number: float) -> float | int:
-    """The number without a fraction that is none."""
-    return int(number) if number == int(number) else number
-
-
-def _check_printable(text: str, field: str) -> None:
-    if not text.isprintable():
-        raise InvalidField("all of its characters have to be printable", field)

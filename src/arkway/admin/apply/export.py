@@ -7,9 +7,18 @@ from typing import Any
 
 import msgspec
 
-from arkway.admin.apply.entries import SECTIONS, Account, Endpoint, Entry, Group, Limit, Project, Ref, whole
+from arkway.admin.apply.entries import (
+    SECTIONS,
+    Account,
+    Endpoint,
+    Entry,
+    Group,
+    Limit,
+    Project,
+)
 from arkway.admin.apply.plan import is_rate
 from arkway.admin.apply.state import State
+from arkway.admin.apply.terms import Ref, whole
 from arkway.wire.toml import written
 
 HEAD = "# What there is on this host, as `arkway export` wrote it. Keys are here by name; no file holds a secret.\n"

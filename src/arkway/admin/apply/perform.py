@@ -11,21 +11,22 @@ from arkway.admin.apply.entries import (
     AccessKey,
     Account,
     Alias,
+    Bot,
     Endpoint,
     Entry,
     Group,
     Key,
-    Kind,
     Limit,
     Price,
     Project,
-    Ref,
     Upstream,
 )
 from arkway.admin.apply.plan import Change, Prepared, subject_of
 from arkway.admin.apply.state import Commands
+from arkway.admin.apply.terms import Kind, Ref
 from arkway.admin.prices import Price as PriceOf
 from arkway.admin.upstreams import UpstreamChange
+from arkway.core.bot import BotChange
 from arkway.core.errors import Misconfigured
 from arkway.core.model import EndpointChange
 from arkway.core.upstream import Credential
@@ -80,8 +81,10 @@ class _Performing:
     def _id(self, ref: Ref) -> str:
         return self._new.get(ref) or self._state.id_of(ref)
 
-    def _endpoint_ids(self, key: Key) -> tuple[str, ...]:
-        return tuple(self._id(Ref("endpoint", key.account, key.project, name)) for name in key.endpoints)
+    def _scope(self, key: Key) -> tuple[str, ...]:
+        """The ids of what a key is for."""
+        kinds: tuple[tuple[Kind, tuple[str, ...]], ...] = (("endpoint", key.endpoints), ("bot", key.bots))
+        return tuple(self._id(Ref(kind, key.account, key.project, name)) for kind, names in kinds for name in names)
 
     # Made and changed
 
@@ -143,8 +146,19 @@ class _Performing:
         if entry.status != running:
             (endpoints.stop if entry.status == "stopped" else endpoints.start)(self._id(entry.ref), self._now_s)
 
+    def bot(self, entry: Bot, new: bool) -> None:
+        bots, before = self._commands.bots(entry.account, entry.project), self._state.entries.get(entry.ref)
+        endpoint_id = self._id(Ref("endpoint", entry.account, entry.project, entry.endpoint))
+        running = "running" if before is None else before.facts()["status"]
+        if new:
+            self._new[entry.ref] = bots.create(entry.name, endpoint_id, self._now_s, **entry.values()).id
+        elif before is not None and {**before.facts(), "status": ""} != {**entry.facts(), "status": ""}:
+            bots.update(self._id(entry.ref), BotChange(endpoint_id=endpoint_id, **entry.values()), self._now_s)
+        if entry.status != running:
+            (bots.stop if entry.status == "stopped" else bots.start)(self._id(entry.ref), self._now_s)
+
     def key(self, entry: Key, new: bool) -> None:
-        keys, ids = self._commands.keys(entry.account, entry.project), self._endpoint_ids(entry)
+        keys, ids = self._commands.keys(entry.account, entry.project), self._scope(entry)
         if new:
             info, secret = keys.create(entry.name, self._now_s, ids, entry.expires_at, role=entry.role)
             self._keep(entry, info.id, secret)
@@ -152,7 +166,7 @@ class _Performing:
             keys.update(self._id(entry.ref), entry.role, ids, entry.expires_at)
 
     def access_key(self, entry: AccessKey, new: bool) -> None:
-        pairs, ids = self._commands.access_keys(entry.account, entry.project), self._endpoint_ids(entry)
+        pairs, ids = self._commands.access_keys(entry.account, entry.project), self._scope(entry)
         if new:
             made = pairs.create(entry.name, self._now_s, ids, entry.expires_at, role=entry.role)
             self._keep(entry, made.info.id, made.secret)
@@ -184,6 +198,9 @@ class _Performing:
 
     def stop(self, ref: Ref) -> None:
         self._commands.endpoints(ref.account, ref.project).stop(self._id(ref), self._now_s)
+
+    def stop_bot(self, ref: Ref) -> None:
+        self._commands.bots(ref.account, ref.project).stop(self._id(ref), self._now_s)
 
     def revoke_key(self, ref: Ref) -> None:
         self._commands.keys(ref.account, ref.project).revoke(self._id(ref), self._now_s)
@@ -222,6 +239,7 @@ _SETTING: Mapping[type[Entry], Callable[..., None]] = {
     Upstream: _Performing.upstream,
     Group: _Performing.group,
     Endpoint: _Performing.endpoint,
+    Bot: _Performing.bot,
     Key: _Performing.key,
     AccessKey: _Performing.access_key,
     Limit: _Performing.limit,
@@ -233,6 +251,7 @@ _REMOVING: Mapping[Kind, Callable[[_Performing, Ref], None]] = {
     "upstream": _Performing.remove_upstream,
     "group": _Performing.remove_group,
     "endpoint": _Performing.stop,
+    "bot": _Performing.stop_bot,
     "key": _Performing.revoke_key,
     "access key": _Performing.revoke_access_key,
     "limit": _Performing.remove_limit,

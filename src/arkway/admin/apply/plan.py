@@ -8,8 +8,20 @@ from typing import Any, Literal, TypeGuard
 import msgspec
 
 from arkway.admin.apply.document import Platform, refuse
-from arkway.admin.apply.entries import KINDS, Account, Endpoint, Entry, Group, Key, Kind, Limit, Project, Ref, Upstream
+from arkway.admin.apply.entries import (
+    KINDS,
+    Account,
+    Bot,
+    Endpoint,
+    Entry,
+    Group,
+    Key,
+    Limit,
+    Project,
+    Upstream,
+)
 from arkway.admin.apply.state import Commands, State, look
+from arkway.admin.apply.terms import Kind, Ref
 from arkway.admin.tenancy import DEFAULT_PROJECT
 from arkway.core.roles import HOST_ACCOUNT
 
@@ -23,6 +35,7 @@ PRUNED: Mapping[str, Action] = {
     "upstream": "remove",
     "group": "remove",
     "endpoint": "stop",
+    "bot": "stop",
     "key": "revoke",
     "access key": "revoke",
     "limit": "remove",
@@ -121,8 +134,11 @@ class _Wanting:
             yield msgspec.structs.replace(entry, rpm=0, tpm=0)
             yield from rates_of(entry)
         elif isinstance(entry, Key):
-            names = tuple(self._endpoint(entry, name) for name in entry.endpoints)
-            yield msgspec.structs.replace(entry, endpoints=names)
+            endpoints = tuple(self._in_scope(entry, "endpoint", name) for name in entry.endpoints)
+            bots = tuple(self._in_scope(entry, "bot", name) for name in entry.bots)
+            yield msgspec.structs.replace(entry, endpoints=endpoints, bots=bots)
+        elif isinstance(entry, Bot):
+            yield msgspec.structs.replace(entry, endpoint=self._behind(entry))
         elif isinstance(entry, Limit) and entry.name:
             yield msgspec.structs.replace(entry, name=self._subject(entry))
         elif isinstance(entry, Upstream):
@@ -134,11 +150,18 @@ class _Wanting:
         else:
             yield entry
 
-    def _endpoint(self, key: Key, name: str) -> str:
-        """An id that nobody has is let pass where the key has it already: the endpoint was deleted since."""
+    def _in_scope(self, key: Key, kind: Kind, name: str) -> str:
+        """An id that nobody has is let pass where the key has it already: what it named was deleted since."""
         before = self._state.entries.get(key.ref)
-        had = isinstance(before, Key) and name in before.endpoints
-        return name if had else self._named(key.ref, Ref("endpoint", key.account, key.project, name))
+        had = isinstance(before, Key) and name in (before.endpoints if kind == "endpoint" else before.bots)
+        return name if had else self._named(key.ref, Ref(kind, key.account, key.project, name))
+
+    def _behind(self, bot: Bot) -> str:
+        """The name of the bot's endpoint; as above where it was deleted since."""
+        before = self._state.entries.get(bot.ref)
+        if isinstance(before, Bot) and before.endpoint == bot.endpoint:
+            return bot.endpoint
+        return self._named(bot.ref, Ref("endpoint", bot.account, bot.project, bot.endpoint))
 
     def _secret(self, upstream: Upstream) -> str:
         """The variable to take the upstream's secret from, "" where it has that one or keeps its own."""
@@ -194,8 +217,8 @@ class _Wanting:
 
 
 def subject_of(limit: Limit) -> Ref:
-    """The key or endpoint that a limit is of."""
-    kinds: Mapping[str, Kind] = {"key": "key", "access_key": "access key", "endpoint": "endpoint"}
+    """The key, endpoint or bot that a limit is of."""
+    kinds: Mapping[str, Kind] = {"key": "key", "access_key": "access key", "endpoint": "endpoint", "bot": "bot"}
     return Ref(kinds[limit.scope], limit.account, limit.project, limit.name)
 
 
@@ -288,6 +311,6 @@ def _same(one: Ref, other: Ref) -> bool:
 
 def _pruned(entry: Entry) -> Action | None:
     """What --prune does; nothing to what is stopped or suspended already."""
-    if isinstance(entry, Account | Endpoint) and entry.status in ("suspended", "stopped"):
+    if isinstance(entry, Account | Endpoint | Bot) and entry.status in ("suspended", "stopped"):
         return None
     return PRUNED.get(entry.ref.kind)

@@ -15,6 +15,7 @@ from arkway.admin.apply.entries import (
     AccessKey,
     Account,
     Alias,
+    Bot,
     Endpoint,
     Entry,
     Group,
@@ -22,9 +23,10 @@ from arkway.admin.apply.entries import (
     Limit,
     Price,
     Project,
-    Ref,
     Upstream,
 )
+from arkway.admin.apply.terms import Ref
+from arkway.admin.bots import Bots, written_action
 from arkway.admin.endpoints import Endpoints
 from arkway.admin.groups import GroupInfo, Groups, written_member
 from arkway.admin.keys import KeyInfo, Keys
@@ -32,6 +34,7 @@ from arkway.admin.limits import LimitInfo, Limits
 from arkway.admin.prices import Prices
 from arkway.admin.tenancy import Accounts, Projects
 from arkway.admin.upstreams import UpstreamInfo, Upstreams
+from arkway.core import bot as core_bot
 from arkway.core import model
 from arkway.core.upstream import Policy
 
@@ -61,6 +64,8 @@ class Commands(Protocol):
 
     def endpoints(self, account: str, project: str) -> Endpoints: ...
 
+    def bots(self, account: str, project: str) -> Bots: ...
+
     def keys(self, account: str, project: str) -> Keys: ...
 
     def access_keys(self, account: str, project: str) -> AccessKeys: ...
@@ -69,10 +74,10 @@ class Commands(Protocol):
 
 
 class State(msgspec.Struct, frozen=True):
-    """``entries``: everything that a file can name. ``ids``: those of keys and endpoints.
+    """``entries``: everything that a file can name. ``ids``: those of keys, endpoints and bots.
 
     ``ambiguous``: several things of one kind, project and name, with their ids; no file can tell them apart. Keys that
-    were revoked or have expired, deleted endpoints, and the limits of either are not there any more.
+    were revoked or have expired, deleted endpoints and bots, and the limits of either are not there any more.
     """
 
     entries: Mapping[Ref, Entry]
@@ -83,7 +88,7 @@ class State(msgspec.Struct, frozen=True):
         return ref in self.entries or ref in self.ambiguous
 
     def name_of(self, like: Ref) -> str:
-        """How a file is to call the key or endpoint whose name or id ``like`` has; "" where there is none.
+        """How a file is to call the key, endpoint or bot whose name or id ``like`` has; "" where there is none.
 
         By its name, or by its id where the name is not its own.
         """
@@ -96,7 +101,7 @@ class State(msgspec.Struct, frozen=True):
         return like.name if any(like.name in ids for ids in shared) else ""
 
     def id_of(self, ref: Ref) -> str:
-        """The id of a key or endpoint; where nothing is called that, it is an id."""
+        """The id of a key, endpoint or bot; where nothing is called that, it is an id."""
         return self.ids.get(ref, ref.name)
 
 
@@ -131,23 +136,27 @@ class _Looking:
         self.entries[entry.ref] = entry
 
     def look_into(self, account: str, project: str) -> None:
-        """One project. Endpoints first: keys and limits name them."""
+        """One project. Endpoints first: bots, keys and limits name them."""
         where = (account, project)
         endpoints = {each.id: _endpoint(each) for each in self._commands.endpoints(*where).list()}
         self._name(endpoints)
         names = {each: self._called(entry.ref, each) for each, entry in endpoints.items()}
+        bots = {each.id: _bot(each, names) for each in self._commands.bots(*where).list()}
+        self._name(bots)
+        names |= {each: self._called(entry.ref, each) for each, entry in bots.items()}
         keys = {each.id: _key(each, names) for each in self._alive(self._commands.keys(*where).list())}
         pairs = {each.id: _pair(each, names) for each in self._alive(self._commands.access_keys(*where).list())}
         self._name(keys)
         self._name(pairs)
-        self._limits(account, project, {**endpoints, **keys, **pairs})
+        self._limits(account, project, {**endpoints, **bots, **keys, **pairs})
 
     def _limits(self, account: str, project: str, subjects: Mapping[str, Entry]) -> None:
         for info in self._commands.limits(account, project).list():
             if not info.subject:
                 self.add(_limit(info, info.scope, ""))
             elif (entry := subjects.get(info.subject)) is not None:
-                scope = "access_key" if isinstance(entry, AccessKey) else info.scope
+                scopes = {AccessKey: "access_key", Bot: "bot"}
+                scope = scopes.get(type(entry), info.scope)
                 self.add(_limit(info, scope, self._called(entry.ref, info.subject)))
 
     def _alive(self, infos: Iterable[KeyInfo | AccessKeyInfo]) -> list[KeyInfo | AccessKeyInfo]:
@@ -176,6 +185,10 @@ def _is_temporary(info: KeyInfo | AccessKeyInfo) -> bool:
     return isinstance(info, AccessKeyInfo) and info.temporary
 
 
+def _is_bot(resource: str) -> bool:
+    return resource.startswith("bot-")
+
+
 def _endpoint(endpoint: model.Endpoint) -> Endpoint:
     return Endpoint(
         account=endpoint.account,
@@ -188,6 +201,13 @@ def _endpoint(endpoint: model.Endpoint) -> Endpoint:
         moderation=endpoint.moderation,
         tags={tag.key: tag.value for tag in endpoint.tags},
     )
+
+
+def _bot(bot: core_bot.Bot, names: Mapping[str, str]) -> Bot:
+    fields = msgspec.structs.asdict(bot)
+    told = {name: fields[name] for name in Bot.__struct_fields__ if name in fields and name != "actions"}
+    actions = tuple(map(written_action, bot.actions))
+    return Bot(**told, endpoint=names.get(bot.endpoint_id, bot.endpoint_id), actions=actions)
 
 
 def _upstream(info: UpstreamInfo) -> Upstream:
@@ -218,7 +238,8 @@ def _key(info: KeyInfo | AccessKeyInfo, names: Mapping[str, str], kind: type[Key
         project=info.project,
         name=info.name,
         role=info.role,
-        endpoints=tuple(names.get(each, each) for each in info.endpoints),
+        endpoints=tuple(names.get(each, each) for each in info.endpoints if not _is_bot(each)),
+        bots=tuple(names.get(each, each) for each in info.endpoints if _is_bot(each)),
         expires=None if info.expires_at is None else datetime.fromtimestamp(info.expires_at, UTC),
     )
 

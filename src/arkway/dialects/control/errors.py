@@ -36,6 +36,8 @@ CODES: dict[type[e.ArkwayError], Code] = {
     e.UnsupportedEncoding: Code(415, _INVALID, number=_INVALID_NUMBER),
     e.RequestTimeout: Code(408, "RequestTimeout", number=100906),
     e.Quarantined: Code(400, _INVALID, number=_INVALID_NUMBER),
+    e.InputBlocked: Code(400, _INVALID, number=_INVALID_NUMBER),
+    e.OutputBlocked: Code(400, _INVALID, number=_INVALID_NUMBER),
     e.RateLimited: _FLOW,
     e.QuotaExhausted: Code(403, "AccessDenied", number=100013),
     e.Overloaded: _FLOW,

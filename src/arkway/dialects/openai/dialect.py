@@ -12,11 +12,15 @@ from arkway.core.raw import ErrorReply, RawRequest
 from arkway.dialects.openai import errors, fields
 from arkway.ports import StreamEncoder
 from arkway.wire import json
+from arkway.wire.bots import is_bot
 from arkway.wire.openai_shape import reply as shape
+from arkway.wire.openai_shape.bots import bot_request
+from arkway.wire.openai_shape.ordinary import OrdinaryChats
 from arkway.wire.openai_shape.request import chat_request, embed_request
 from arkway.wire.openai_shape.stream import ChunkEncoder, ChunkStyle
 
 STYLE = ChunkStyle(role_everywhere=False, usage_always=False, nulls=True)
+_ordinary_chat = OrdinaryChats(fields.CHAT).read
 
 
 class OpenAI:
@@ -32,10 +36,10 @@ class OpenAI:
         return False
 
     def decode_chat(self, raw: RawRequest, body: bytes) -> ChatRequest:
-        return chat_request(fields.CHAT, json.load_object(body))
+        return _ordinary_chat(body) or _chat(json.load_object(body))
 
     def encode_chat(self, reply: ChatReply, request: ChatRequest, tag: ReplyTag) -> bytes:
-        return json.dumps(shape.completion(reply, tag, legacy_functions=request.legacy_functions))
+        return shape.completion(reply, tag, legacy_functions=request.legacy_functions)
 
     def stream(self, request: ChatRequest, tag: ReplyTag) -> StreamEncoder:
         return ChunkEncoder(request, tag, STYLE, errors.payload)
@@ -56,6 +60,10 @@ class OpenAI:
 
     def encode_error(self, error: ArkwayError, request_id: str, *, stream: bool = False) -> ErrorReply:
         return errors.reply(error)
+
+
+def _chat(body: dict[str, Any]) -> ChatRequest:
+    return bot_request(fields.BOT_CHAT, body) if is_bot(body.get("model")) else chat_request(fields.CHAT, body)
 
 
 def _models(deployments: tuple[Deployment, ...]) -> dict[str, dict[str, Any]]:

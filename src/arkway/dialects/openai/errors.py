@@ -28,6 +28,8 @@ CODES: dict[type[e.ArkwayError], Code] = {
     e.UnsupportedEncoding: Code(415, "unsupported_encoding", _BAD),
     e.RequestTimeout: Code(408, "request_timeout", _BAD),
     e.Quarantined: Code(400, "request_refused", _BAD),
+    e.InputBlocked: Code(400, "content_policy_violation", _BAD),
+    e.OutputBlocked: Code(400, "content_filter", _BAD),
     e.RateLimited: Code(429, "rate_limit_exceeded", "requests"),
     e.TokenRateLimited: Code(429, "rate_limit_exceeded", "tokens"),
     e.QuotaExhausted: Code(403, "insufficient_quota", "insufficient_quota"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from arkway.wire.fields import Field, table
+from arkway.wire.openai_shape.bots import BOT_FIELDS
 from arkway.wire.openai_shape.request import CHAT_FIELDS, EMBED_FIELDS
 
 CHAT = table(
@@ -12,5 +13,7 @@ CHAT = table(
     Field("metadata", "any", "accepted without effect", effect="ignored"),
     Field("reasoning_effort", "any", "accepted without effect", effect="ignored"),
 )
+BOT_CHAT = table(*CHAT.values(), *BOT_FIELDS)
+"""A chat with a bot."""
 
 EMBED = table(*EMBED_FIELDS)

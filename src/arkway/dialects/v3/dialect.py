@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 from arkway.core.chat import ChatReply, ChatRequest, ReplyTag
 from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
@@ -13,12 +13,16 @@ from arkway.core.raw import ErrorReply, RawRequest
 from arkway.dialects.v3 import errors, fields
 from arkway.ports import StreamEncoder
 from arkway.wire import json
+from arkway.wire.bots import is_bot
 from arkway.wire.fields import read
 from arkway.wire.openai_shape import reply as shape
+from arkway.wire.openai_shape.bots import bot_request
+from arkway.wire.openai_shape.ordinary import OrdinaryChats
 from arkway.wire.openai_shape.request import chat_request, embed_request, texts
 from arkway.wire.openai_shape.stream import ChunkEncoder, ChunkStyle
 
 STYLE = ChunkStyle(role_everywhere=True, usage_always=True, nulls=False)
+_ordinary_chat = OrdinaryChats(fields.CHAT).read
 
 
 class ArkV3:
@@ -34,10 +38,10 @@ class ArkV3:
         return False
 
     def decode_chat(self, raw: RawRequest, body: bytes) -> ChatRequest:
-        return chat_request(fields.CHAT, json.load_object(body))
+        return _ordinary_chat(body) or _chat(json.load_object(body))
 
     def encode_chat(self, reply: ChatReply, request: ChatRequest, tag: ReplyTag) -> bytes:
-        return json.dumps(shape.completion(reply, tag, legacy_functions=request.legacy_functions))
+        return shape.completion(reply, tag, legacy_functions=request.legacy_functions)
 
     def stream(self, request: ChatRequest, tag: ReplyTag) -> StreamEncoder:
         return ChunkEncoder(request, tag, STYLE, partial(errors.payload, request_id=tag.id))
@@ -81,3 +85,7 @@ class ArkV3:
 
     def encode_error(self, error: ArkwayError, request_id: str, *, stream: bool = False) -> ErrorReply:
         return errors.reply(error, request_id)
+
+
+def _chat(body: dict[str, Any]) -> ChatRequest:
+    return bot_request(fields.BOT_CHAT, body) if is_bot(body.get("model")) else chat_request(fields.CHAT, body)

@@ -24,6 +24,8 @@ CODES: dict[type[e.ArkwayError], Code] = {
     e.UnsupportedEncoding: Code(415, "InvalidParameter", "BadRequest"),
     e.RequestTimeout: Code(408, "RequestTimeout", "BadRequest"),
     e.Quarantined: Code(400, "InvalidParameter", "BadRequest"),
+    e.InputBlocked: Code(400, "InputTextSensitiveContentDetected", "BadRequest"),
+    e.OutputBlocked: Code(400, "OutputTextSensitiveContentDetected", "BadRequest"),
     e.RateLimited: Code(429, "RateLimitExceeded.EndpointRPMExceeded", "TooManyRequests"),
     e.TokenRateLimited: Code(429, "RateLimitExceeded.EndpointTPMExceeded", "TooManyRequests"),
     e.QuotaExhausted: Code(403, "QuotaExceeded", "Forbidden"),

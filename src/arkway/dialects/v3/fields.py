@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from arkway.wire.fields import Field, table
+from arkway.wire.openai_shape.bots import BOT_FIELDS
 from arkway.wire.openai_shape.request import CHAT_FIELDS, EMBED_FIELDS, MODEL_MAX_BYTES, NAME_MAX_BYTES
 
 CHAT = table(
@@ -22,6 +23,8 @@ CHAT = table(
     Field("reasoning_effort", "any", "accepted without effect", effect="ignored"),
     Field("metadata", "any", "accepted without effect", effect="ignored"),
 )
+BOT_CHAT = table(*CHAT.values(), *BOT_FIELDS)
+"""A chat with a bot, on the bots' own route and on any other."""
 
 EMBED = table(*EMBED_FIELDS)
 

@@ -17,9 +17,9 @@ from arkway.core.roles import reaches, require
 from arkway.http.admin.commands import Commands
 from arkway.http.admin.errors import NotFound
 from arkway.http.admin.openapi import queries
-from arkway.http.admin.operations import EVERYTHING, Operation, Request
+from arkway.http.admin.operations import EVERYTHING, Operation, Request, Uploaded
 from arkway.http.admin.paging import Listed, Page, cut, read_cursor
-from arkway.http.admin.reading import Query, check_no_body, read_body
+from arkway.http.admin.reading import Query, check_no_body, file_name, read_body
 from arkway.http.admin.shapes import PageWanted, Within, WithinAccount
 from arkway.http.admin.table import BY_ROUTE
 from arkway.http.surface import Route
@@ -68,7 +68,7 @@ def _read(operation: Operation, route: Route, raw: RawRequest, caller: Caller, b
     account, project = _place(operation, caller, query)
     paging = query.take(PageWanted) if operation.order else PageWanted()
     own = query.take(operation.query) if operation.query is not None else None
-    if operation.body is None:
+    if operation.body is None and not operation.upload_max_bytes:
         check_no_body(body)
     return Request(
         caller=caller,
@@ -78,9 +78,16 @@ def _read(operation: Operation, route: Route, raw: RawRequest, caller: Caller, b
         project=project,
         name=_named(route.path, raw.path),
         query=own,
-        body=None if operation.body is None else read_body(body, raw.header("content-type"), operation.body),
+        body=_sent(operation, raw, body),
         page=Page(paging.limit, read_cursor(paging.cursor, operation.id)),
     )
+
+
+def _sent(operation: Operation, raw: RawRequest, body: bytes) -> Any:
+    """What the body is. Raises what `read_body` raises."""
+    if operation.upload_max_bytes:
+        return Uploaded(file_name(raw.header("x-file-name")), body)
+    return None if operation.body is None else read_body(body, raw.header("content-type"), operation.body)
 
 
 def _place(operation: Operation, caller: Caller, query: Query) -> tuple[str, str]:

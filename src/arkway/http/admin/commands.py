@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from arkway.admin.access_keys import AccessKeys
 from arkway.admin.aliases import Aliases
 from arkway.admin.audit import AuditLog
+from arkway.admin.bots import Bots
 from arkway.admin.endpoints import Endpoints
 from arkway.admin.groups import Groups
 from arkway.admin.keys import Keys
@@ -20,8 +22,24 @@ from arkway.admin.usage import UsageReports
 from arkway.core.audit import Actor
 from arkway.core.model import ModelCard
 from arkway.http.admin.shapes import Model, Status
+from arkway.knowledge.library import Library
 
 FindModel = Callable[[str, str], tuple[ModelCard, str] | None]
+T = TypeVar("T")
+
+
+class Step(msgspec.Struct, frozen=True):
+    """The commands on what others answer for, within one step; ``endpoints`` are the operator's own."""
+
+    upstreams: Upstreams
+    groups: Groups
+    endpoints: Endpoints
+
+
+class Together(Protocol):
+    """Does a change on somebody's behalf as one step: all of it is kept, or none, and nobody else's comes between."""
+
+    def __call__(self, actor: Actor, change: Callable[[Step], T]) -> T: ...
 
 
 class Commands(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,11 +53,14 @@ class Commands(msgspec.Struct, frozen=True, kw_only=True):
     keys: Callable[[str, str, Actor], Keys]
     access_keys: Callable[[str, str, Actor], AccessKeys]
     endpoints: Callable[[str, str, Actor], Endpoints]
+    bots: Callable[[str, str, Actor], Bots]
+    library: Callable[[str, str, Actor], Library]
     limits: Callable[[str, str, Actor], Limits]
     aliases: Callable[[Actor], Aliases]
     prices: Callable[[Actor], Prices]
     upstreams: Callable[[Actor], Upstreams]
     groups: Callable[[Actor], Groups]
+    together: Together
     usage: Callable[[str | None, str | None], UsageReports]
     audit: Callable[[str | None], AuditLog]
     find_model: FindModel

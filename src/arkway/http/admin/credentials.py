@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from arkway.core.caller import Role
-from arkway.core.errors import EndpointNotFound, InvalidField
+from arkway.core.errors import InvalidField
 from arkway.core.roles import require_grant
 from arkway.http.admin.commands import Commands
 from arkway.http.admin.errors import Conflict, NotFound
@@ -131,13 +131,15 @@ def in_use() -> Iterator[None]:
 
 
 def check_endpoints(commands: Commands, request: Request, wanted: Sequence[str]) -> None:
-    """Raises InvalidField unless the project has all of these."""
-    endpoints = commands.endpoints(request.account, request.project, request.actor)
+    """Raises InvalidField unless the project has all of these endpoints and bots."""
+    if not wanted:
+        return
+    where = (request.account, request.project, request.actor)
+    known = {endpoint.id for endpoint in commands.endpoints(*where).list()}
+    known |= {bot.id for bot in commands.bots(*where).list()}
     for place, endpoint_id in enumerate(wanted):
-        try:
-            endpoints.show(endpoint_id)
-        except EndpointNotFound:
-            raise InvalidField(f"the project has no endpoint `{endpoint_id}`", f"endpoints[{place}]") from None
+        if endpoint_id not in known:
+            raise InvalidField(f"the project has no endpoint or bot `{endpoint_id}`", f"endpoints[{place}]")
 
 
 def _found(there: Sequence[Shown], wanted: str, kind: str) -> Shown:

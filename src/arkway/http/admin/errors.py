@@ -59,6 +59,8 @@ CODES: dict[type[e.ArkwayError], Code] = {
     e.UnsupportedEncoding: Code(415, "UnsupportedMediaType"),
     UnsupportedMediaType: Code(415, "UnsupportedMediaType"),
     e.HeadTooLarge: Code(431, "RequestTooLarge"),
+    e.InputBlocked: Code(400, "InvalidParameter"),
+    e.OutputBlocked: Code(400, "InvalidParameter"),
     e.Refused: Code(429, "RateLimitExceeded"),
     e.QuotaExhausted: Code(403, "AccessDenied"),
     e.Overloaded: Code(503, "ServiceUnavailable"),

@@ -18,6 +18,7 @@ from arkway.http.admin.shapes import PageWanted, Within, WithinAccount
 from arkway.http.admin.table import OPERATIONS
 
 JSON = "application/json"
+BINARY = "application/octet-stream"
 REF = "#/components/schemas/{name}"
 REASONS = {
     400: "A field is wrong or missing; `field` says which.",
@@ -92,6 +93,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     if operation.body is not None:
         described["requestBody"] = {"required": True, "content": {JSON: {"schema": _ref(operation.body)}}}
+    if operation.upload_max_bytes:
+        schema = {"type": "string", "format": "binary", "description": f"At most {operation.upload_max_bytes} bytes."}
+        described["requestBody"] = {"required": True, "content": {BINARY: {"schema": schema}}}
     return described
 
 

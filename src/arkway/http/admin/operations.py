@@ -34,6 +34,13 @@ class Request(msgspec.Struct, frozen=True):
     page: Page
 
 
+class Uploaded(msgspec.Struct, frozen=True):
+    """A file that was sent as it is; ``file_name`` by the header ``X-File-Name``, empty without one."""
+
+    file_name: str
+    content: bytes
+
+
 Run = Callable[[Commands, Request], Any]
 
 
@@ -42,6 +49,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     ``permission`` is a line of `arkway.core.roles`. ``within``: what it acts in. ``wide``: also in all projects or
     accounts at once. ``order``: its list comes in pages. ``conflicts``: it may be refused for what is there already.
+    ``upload_max_bytes`` above 0: its body is a file of at most that size, as an `Uploaded`, and no JSON.
     """
 
     id: str
@@ -58,6 +66,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     many: bool = False
     wide: bool = False
     conflicts: bool = False
+    upload_max_bytes: int = 0
     status: Literal[200, 201] = 200
 
     @property

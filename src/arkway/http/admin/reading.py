@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -56,6 +56,17 @@ def read_body(body: bytes, content_type: str, shape: type[Shape]) -> Shape:
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType
     return _converted(json.load_object(body), shape, strict=True)
+
+
+def file_name(header: str) -> str:
+    """The name of an uploaded file, percent-encoded as UTF-8 where it is not ASCII. Raises InvalidField."""
+    try:
+        name = unquote(header, errors="strict")
+    except UnicodeDecodeError:
+        name = "\0"
+    if not name.isprintable():
+        raise InvalidField("`X-File-Name` has to be a name, percent-encoded as UTF-8", "file_name")
+    return name
 
 
 def check_no_body(body: bytes) -> None:

@@ -28,7 +28,9 @@ Id = Annotated[str, Meta(min_length=1, max_length=128, pattern=_TEXT)]
 PlainId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 ModelName = Annotated[str, Meta(min_length=1, max_length=256, pattern=_TEXT)]
 Version = Annotated[str, Meta(max_length=128, pattern=_TEXT)]
-Endpoints = Annotated[tuple[Id, ...], Meta(max_length=100, description="Only for these; empty = all of the project.")]
+Endpoints = Annotated[
+    tuple[Id, ...], Meta(max_length=100, description="Only for these endpoints and bots; empty = all of the project.")
+]
 At = Annotated[int, Meta(ge=0, le=END_OF_9999_S, description="Epoch seconds.")]
 Amount = Annotated[float, Meta(ge=0, le=PRICE_MAX)]
 
@@ -293,7 +295,7 @@ LimitName = Literal[
 
 
 class SetLimits(Taken, frozen=True, kw_only=True):
-    """``subject``: the id of the key or endpoint, empty for a project or an account.
+    """``subject``: the id of the key, endpoint or bot, empty for a project or an account.
 
     ``shadow``: what is beyond it is counted and told, not refused.
     """

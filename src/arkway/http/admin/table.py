@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from arkway.http.admin import catalogue, credentials, records, serving, tenants, upstreams
+from arkway.http.admin import bots, catalogue, credentials, knowledge, records, serving, tenants, upstreams
 from arkway.http.admin.operations import Operation
 from arkway.http.surface import KIB, Route
 
@@ -16,6 +16,8 @@ OPERATIONS: tuple[Operation, ...] = (
     *tenants.OPERATIONS,
     *credentials.OPERATIONS,
     *serving.OPERATIONS,
+    *bots.OPERATIONS,
+    *knowledge.OPERATIONS,
     *catalogue.OPERATIONS,
     *upstreams.OPERATIONS,
     *records.OPERATIONS,
@@ -24,6 +26,8 @@ OPERATIONS: tuple[Operation, ...] = (
 
 def body_max_bytes(operation: Operation) -> int:
     """What is read of a body; 0 = none is taken."""
+    if operation.upload_max_bytes:
+        return operation.upload_max_bytes
     if operation.body is not None:
         return BODY_MAX_BYTES
     return 0 if operation.method in ("GET", "DELETE") else ACTION_BODY_MAX_BYTES

@@ -19,11 +19,9 @@ from arkway.admin.groups import (
     GroupInfo,
     card_of,
 )
-from arkway.admin.tenancy import DEFAULT_PROJECT
 from arkway.admin.upstreams import CONNECTIONS_MAX, SECONDS_MAX, SECONDS_MIN, UpstreamChange, UpstreamInfo
 from arkway.core.errors import InvalidField
 from arkway.core.model import Capability
-from arkway.core.roles import HOST_ACCOUNT
 from arkway.core.upstream import (
     CONNECT_S,
     CONNECTIONS,
@@ -35,7 +33,7 @@ from arkway.core.upstream import (
     Policy,
     Upstream,
 )
-from arkway.http.admin.commands import Commands
+from arkway.http.admin.commands import Commands, Step
 from arkway.http.admin.errors import Conflict, NotFound
 from arkway.http.admin.operations import Operation, Request
 from arkway.http.admin.paging import Order
@@ -157,10 +155,13 @@ def list_upstreams(commands: Commands, request: Request) -> Sequence[UpstreamInf
 
 def show_upstream(commands: Commands, request: Request) -> UpstreamInfo:
     """Raises NotFound."""
-    found = (info for info in list_upstreams(commands, request) if info.name == request.name)
-    info = next(found, None)
+    return _named(list_upstreams(commands, request), request.name)
+
+
+def _named(found: Sequence[UpstreamInfo], name: str) -> UpstreamInfo:
+    info = next((info for info in found if info.name == name), None)
     if info is None:
-        raise NotFound("upstream", request.name)
+        raise NotFound("upstream", name)
     return info
 
 
@@ -180,13 +181,17 @@ def create_upstream(commands: Commands, request: Request) -> UpstreamInfo:
 
 def update_upstream(commands: Commands, request: Request) -> UpstreamInfo:
     """Raises NotFound."""
-    before = show_upstream(commands, request)
     told = {name: value for name, value in msgspec.structs.asdict(request.body).items() if value is not UNSET}
     secret = {name: told.pop(name) for name in ("key", "access_key_id", "secret_access_key") if name in told}
     change = UpstreamChange(**told, credential=Credential(**secret) if secret else None)
     if change == UpstreamChange():
-        return before
-    return commands.upstreams(request.actor).update(before.name, change, request.now_s)
+        return show_upstream(commands, request)
+
+    def update(step: Step) -> UpstreamInfo:
+        _named(step.upstreams.list(), request.name)
+        return step.upstreams.update(request.name, change, request.now_s)
+
+    return commands.together(request.actor, update)
 
 
 def remove_upstream(commands: Commands, request: Request) -> Removed:
@@ -207,7 +212,6 @@ def list_groups(commands: Commands, request: Request) -> Sequence[GroupInfo]:
 def set_group(commands: Commands, request: Request) -> GroupInfo:
     """A new model gets an endpoint of the operator's own. Raises InvalidField."""
     body: SetGroup = request.body
-    groups = commands.groups(request.actor)
     card = card_of(
         body.model,
         body.version,
@@ -218,12 +222,18 @@ def set_group(commands: Commands, request: Request) -> GroupInfo:
         default_output_tokens=body.default_output_tokens,
         dimensions=body.dimensions,
     )
-    flag = groups.stays_default(body.model, body.version) if body.is_default is None else body.is_default
     members = tuple(Member(**msgspec.structs.asdict(member)) for member in body.members)
     policy = Policy(**msgspec.structs.asdict(body.policy))
-    info = groups.set(Group(card=card, members=members, policy=policy, is_default=flag), request.now_s)
-    commands.endpoints(HOST_ACCOUNT, DEFAULT_PROJECT, request.actor).ensure([body.model], request.now_s)
-    return info
+
+    def put(step: Step) -> GroupInfo:
+        flag = body.is_default
+        if flag is None:
+            flag = step.groups.stays_default(body.model, body.version)
+        info = step.groups.set(Group(card=card, members=members, policy=policy, is_default=flag), request.now_s)
+        step.endpoints.ensure([body.model], request.now_s)
+        return info
+
+    return commands.together(request.actor, put)
 
 
 def remove_group(commands: Commands, request: Request) -> Removed:

@@ -20,6 +20,7 @@ from arkway.wire.fields import Reading, Table, read_in_mode
 from arkway.wire.maas_shape import errors
 from arkway.wire.maas_shape import reply as shape
 from arkway.wire.maas_shape.clients import Client
+from arkway.wire.maas_shape.ordinary import OrdinaryChats
 from arkway.wire.maas_shape.request import (
     CRYPTO_HEADER,
     Asked,
@@ -71,12 +72,15 @@ class MaasCodec:
         self._client = client
         self._sealing = sealing
         self._strict = strict
+        self._ordinary_chat = OrdinaryChats(form.tables.chat, form.rules, form.asked, strict=strict).read
         self.deaf_to_status = client.deaf_to_status
 
     def wants_stream(self, body: bytes) -> bool:
         return wants_stream(body)
 
     def decode_chat(self, raw: RawRequest, body: bytes) -> ChatRequest:
+        if CRYPTO_HEADER not in raw.headers and (ordinary := self._ordinary_chat(raw, body)) is not None:
+            return ordinary
         reading = self._read(self._form.tables.chat, body)
         token = token_of(reading, raw.header(CRYPTO_HEADER))
         channel = self._channel(token)
@@ -85,7 +89,8 @@ class MaasCodec:
         return chat_request(self._form.rules, reading, asked, opened, token=token, strict=self._strict)
 
     def encode_chat(self, reply: ChatReply, request: ChatRequest, tag: ReplyTag) -> bytes:
-        return json.dumps(shape.completion(reply, request, tag, self._style, self._seal(request)))
+        seal = self._seal(request) if request.crypto_token else None
+        return shape.completion(reply, request, tag, self._style, seal)
 
     def stream(self, request: ChatRequest, tag: ReplyTag) -> StreamEncoder:
         shown = shape.shown_id(request, tag) if self._style.request_id else ""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from arkway.core import errors as e
@@ -17,7 +18,9 @@ _HEADER = "AuthenticationHeaderIsInvalid"
 _DEFECT = Code(500, "InternalServiceError", number=1709806)
 _NO_SUCH_OPERATION = Code(405, "APINotSupport", number=1709828)
 
-CODES: dict[type[e.ArkwayError], Code] = {
+Codes = Mapping[type[e.ArkwayError], Code]
+
+CODES: Codes = {
     e.ArkwayError: _DEFECT,
     e.BadRequest: Code(400, _INVALID, number=1709808),
     e.MissingField: Code(400, "MissingParameter", number=1709807),
@@ -36,6 +39,8 @@ CODES: dict[type[e.ArkwayError], Code] = {
     e.UnsupportedEncoding: Code(415, _INVALID, number=1709808),
     e.RequestTimeout: Code(408, "RequestTimeout", number=1709802),
     e.Quarantined: Code(400, _INVALID, number=1709808),
+    e.InputBlocked: Code(400, "ReqTextExistRisk", number=1709813),
+    e.OutputBlocked: Code(400, "RespTextExistRisk", number=1709814),
     e.RateLimited: Code(429, "EndpointAccountRpmRateLimitExceeded", number=1709820),
     e.TokenRateLimited: Code(429, "EndpointAccountTpmRateLimitExceeded", number=1709821),
     e.QuotaExhausted: Code(403, "OperationDenied", number=1709835),
@@ -56,16 +61,16 @@ _VENDOR_SENTENCES = {
 }
 
 
-def code(error: e.ArkwayError) -> Code:
+def code(error: e.ArkwayError, codes: Codes = CODES) -> Code:
     """HTTP status, code and number of an error."""
     if isinstance(error, e.UnsupportedModel) and error.operation == "embeddings":
         return NO_EMBEDDINGS
-    return code_of(CODES, error)
+    return code_of(codes, error)
 
 
-def payload(error: e.ArkwayError, request_id: str, shown_id: str) -> bytes:
+def payload(error: e.ArkwayError, request_id: str, shown_id: str, codes: Codes = CODES) -> bytes:
     """The error object. ``shown_id`` is its ``req_id``, empty = none; ``request_id``, ours, ends the message."""
-    found = code(error)
+    found = code(error, codes)
     body: dict[str, Any] = {"req_id": shown_id} if shown_id else {}
     body["error"] = {
         "code": found.code,
@@ -75,9 +80,9 @@ def payload(error: e.ArkwayError, request_id: str, shown_id: str) -> bytes:
     return json.dumps(body)
 
 
-def reply(error: e.ArkwayError, body: bytes) -> ErrorReply:
+def reply(error: e.ArkwayError, body: bytes, codes: Codes = CODES) -> ErrorReply:
     """The whole HTTP answer for an error before the stream."""
-    return error_reply(CODES, error, body)
+    return error_reply(codes, error, body)
 
 
 def framed(answer: ErrorReply) -> ErrorReply:

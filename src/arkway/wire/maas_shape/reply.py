@@ -1,7 +1,7 @@
 """Answers in the MaaS shape. Nothing leaves but what the strictest client knows (protocol §4.2, §5.2, §5.3).
 
 An answer that a filter cut short says ``content_filter``, which the documents do not list: every SDK takes any string,
-and ``stop`` would call it whole. Blocked output as error 1709814 is the business of whoever blocks it.
+and ``stop`` would call it whole. One that our own moderation has stopped (it has a hit) is error 1709814.
 """
 
 from __future__ import annotations
@@ -14,15 +14,25 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
+import orjson
 
 from arkway.core.chat import ChatReply, ChatRequest, Choice, FinishReason, LogprobEntry, ReplyTag, ToolCall, Usage
 from arkway.core.classification import ClassifyReply
 from arkway.core.embedding import EmbedReply, EmbedRequest, Tokenized, TokenizeRequest
+from arkway.core.errors import OutputBlocked
+from arkway.wire import json
 
 LOGPROB_MIN = -9999.0
 """An impossible token has log-probability −∞, which JSON cannot say."""
 
 Seal = Callable[[str], str]
+
+_quoted = orjson.dumps
+_CHOICE = b'{"index":%d,"message":{"role":"assistant","content":%b},"finish_reason":%b}'
+_USAGE = b'"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}'
+_ONLY_CHOICE = b'{%b"choice":' + _CHOICE + b"," + _USAGE + b"}"
+_ONLY_OF_CHOICES = b'{%b"choices":[' + _CHOICE + b"]," + _USAGE + b"}"
+"""What `_completion` makes of one answer that is nothing but a text, as nearly every answer is."""
 
 
 class ReplyStyle(msgspec.Struct, frozen=True):
@@ -30,13 +40,15 @@ class ReplyStyle(msgspec.Struct, frozen=True):
 
     ``one_choice``: ``choice``, an object, rather than ``choices``, a list. ``request_id``: bodies say ``req_id``.
     ``rivals``: ``top_logprobs`` is filled. ``function_calls``: whoever sent ``functions`` is answered with a
-    ``function_call``; else calls are ``tool_calls`` always.
+    ``function_call``; else calls are ``tool_calls`` always. ``length``: how the end of an answer is called that was cut
+    at its limit.
     """
 
     one_choice: bool
     request_id: bool = True
     rivals: bool = True
     function_calls: bool = True
+    length: str = "length"
 
     def headed(self, request_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """The body, led by the request id where bodies say it."""
@@ -52,11 +64,38 @@ def shown_id(request: ChatRequest, tag: ReplyTag) -> str:
     return request.client_request_id or tag.id
 
 
-def completion(
+def completion(reply: ChatReply, request: ChatRequest, tag: ReplyTag, style: ReplyStyle, seal: Seal | None) -> bytes:
+    """A whole answer in JSON; ``seal`` encrypts its texts. Raises OutputBlocked."""
+    check_moderation(reply)
+    choice = reply.choices[0] if len(reply.choices) == 1 and not seal and not request.legacy_functions else None
+    if choice is None or choice.tool_calls or choice.logprobs is not None:
+        return json.dumps(_completion(reply, request, tag, style, seal))
+    counts = reply.usage
+    try:
+        return (_ONLY_CHOICE if style.one_choice else _ONLY_OF_CHOICES) % (
+            b'"req_id":%b,' % _quoted(request.client_request_id or tag.id) if style.request_id else b"",
+            choice.index,
+            _quoted(choice.text),
+            _quoted(choice.finish_reason),
+            counts.prompt_tokens,
+            counts.completion_tokens,
+            counts.prompt_tokens + counts.completion_tokens,
+        )
+    except TypeError:  # a lone surrogate
+        return json.dumps(_completion(reply, request, tag, style, seal))
+
+
+def check_moderation(reply: ChatReply) -> None:
+    """An answer that moderation has stopped is error 1709814 in this shape. Raises OutputBlocked."""
+    for choice in reply.choices:
+        if choice.moderation_hit:
+            raise OutputBlocked
+
+
+def _completion(
     reply: ChatReply, request: ChatRequest, tag: ReplyTag, style: ReplyStyle, seal: Seal | None
 ) -> dict[str, Any]:
-    """A whole answer; ``seal`` encrypts its texts."""
-    choices = [_choice(choice, request, style, seal) for choice in reply.choices]
+    choices = [choice_of(choice, request, style, seal) for choice in reply.choices]
     return style.headed(shown_id(request, tag), {**style.chosen(choices), "usage": usage(reply.usage)})
 
 
@@ -80,8 +119,10 @@ def message(text: str, calls: Iterable[ToolCall], request: ChatRequest, style: R
     return found
 
 
-def finish_reason(reason: FinishReason, request: ChatRequest, style: ReplyStyle) -> FinishReason:
+def finish_reason(reason: FinishReason, request: ChatRequest, style: ReplyStyle) -> str:
     """How the end is called: whoever sent ``functions`` knows no ``tool_calls``."""
+    if reason == "length":
+        return style.length
     legacy = style.function_calls and request.legacy_functions
     return "function_call" if legacy and reason == "tool_calls" else reason
 
@@ -141,7 +182,8 @@ def embeddings(reply: EmbedReply, request: EmbedRequest, request_id: str, style:
     return style.headed(request_id, {"object": "list", "data": data, "usage": usage(counts)})
 
 
-def _choice(choice: Choice, request: ChatRequest, style: ReplyStyle, seal: Seal | None) -> dict[str, Any]:
+def choice_of(choice: Choice, request: ChatRequest, style: ReplyStyle, seal: Seal | None) -> dict[str, Any]:
+    """One answer; ``seal`` encrypts its text."""
     text = seal(choice.text) if seal and choice.text else choice.text
     found: dict[str, Any] = {
         "index": choice.index,

@@ -161,8 +161,8 @@ _SAMPLING_FIELDS = (
 )
 
 
-def parameter_fields(answer_max: int) -> tuple[Field, ...]:
-    """The fields of ``parameters``; ``answer_max`` is the documented limit of an answer in tokens."""
+def parameter_fields(answer_max: int | None) -> tuple[Field, ...]:
+    """The fields of ``parameters``; ``answer_max`` is the documented limit of an answer in tokens, if any."""
     limit = Strict(1, answer_max)
     return (
         Field(
@@ -348,7 +348,7 @@ def _messages(
         messages.append(_message(reading.values, path, opened))
         unheard |= dict.fromkeys(f"messages[].{name[len(path) + 1 :]}" for name in reading.ignored)
     if strict:
-        _check_order(rules, messages)
+        check_order(rules, messages)
     return tuple(messages), unheard
 
 
@@ -385,7 +385,8 @@ def _in_clear(content: Any, path: str, opened: Open) -> str:
         raise InvalidField(error.message, path) from None
 
 
-def _check_order(rules: ChatRules, messages: Sequence[Message]) -> None:
+def check_order(rules: ChatRules, messages: Sequence[Message]) -> None:
+    """Strict mode's order of roles. Raises InvalidField."""
     before, count = "", 0
     for index, message in enumerate(messages):
         if message.role == "system":

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from arkway.core.chat import ChatRequest, FinishReason, ReplyTag, ToolCall, Usage
-from arkway.core.errors import ArkwayError
+from arkway.core.errors import ArkwayError, OutputBlocked
 from arkway.core.events import Delta, Event, Finished, Quoted, ToolDelta
 from arkway.ports import StreamEncoder
 from arkway.wire import json, sse
@@ -44,6 +44,7 @@ class FrameEncoder:
         self._calls: dict[int, dict[int, list[str]]] = {}
         self._logprobs: dict[int, LogprobArrays] = {}
         self._finished: dict[int, FinishReason] = {}
+        self._blocked = False
         # The caller's own id stands before the content and may hold the marker: the last one counts.
         frame = self._frame([self._choice(0, _MARKER)])
         self._before, _, self._after = frame.rpartition(json.dumps(_MARKER))
@@ -58,6 +59,7 @@ class FrameEncoder:
                 self._hold(event)
             case Finished():
                 self._finished[event.index] = event.reason
+                self._blocked = self._blocked or bool(event.hit)
         return b""
 
     def heartbeat(self) -> bytes:
@@ -71,22 +73,30 @@ class FrameEncoder:
         return sse.tight(payload) + sse.TIGHT_DONE
 
     def close(self, usage_total: Usage) -> bytes:
+        """An answer that moderation has stopped ends as error 1709814: this shape has no finish reason for it."""
+        if self._blocked:
+            return self.fail(OutputBlocked())
         ends = [self._end(index, reason) for index, reason in sorted(self._finished.items())]
         last = self._frame(ends, usage(usage_total)) if ends else b""
         return last + sse.TIGHT_DONE
 
     def _text(self, event: Delta) -> bytes:
         entries = event.logprobs if self._request.logprobs else ()
+        if event.text and not entries and event.index == 0:
+            return self._before + json.dumps(self._seal(event.text) if self._seal else event.text) + self._after
+        choice = self._said(event)
+        return self._frame([choice]) if choice else b""
+
+    def _said(self, event: Delta) -> dict[str, Any] | None:
+        """The choice with this piece of it; None where tokens were spent and there is nothing to show yet."""
+        entries = event.logprobs if self._request.logprobs else ()
         if not event.text and not entries:
-            return b""  # tokens were spent and there is nothing to show yet
-        text = self._seal(event.text) if self._seal and event.text else event.text
-        if event.index == 0 and not entries:
-            return self._before + json.dumps(text) + self._after
-        choice = self._choice(event.index, text)
+            return None
+        choice = self._choice(event.index, self._seal(event.text) if self._seal and event.text else event.text)
         if entries:
             arrays = self._logprobs.setdefault(event.index, LogprobArrays(rivals=self._style.rivals))
             choice["logprobs"] = arrays.add(entries)
-        return self._frame([choice])
+        return choice
 
     def _quoted(self, event: Quoted) -> bytes:
         if event.index or self._seal:
@@ -108,7 +118,7 @@ class FrameEncoder:
     def _choice(self, index: int, text: str, calls: Iterable[ToolCall] = ()) -> dict[str, Any]:
         return {"index": index, "message": message(text, calls, self._request, self._style)}
 
-    def _frame(self, choices: list[dict[str, Any]], counts: dict[str, int] | None = None) -> bytes:
+    def _frame(self, choices: list[dict[str, Any]], counts: dict[str, Any] | None = None) -> bytes:
         body = self._style.chosen(choices)
         if counts is not None:
             body["usage"] = counts

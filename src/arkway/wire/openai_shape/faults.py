@@ -77,6 +77,7 @@ _OPERATORS = re.compile(
     r"|the model .{1,80} does not exist|model .{1,80} not found",
     re.IGNORECASE,
 )
+_NO_TOOLS = re.compile(r"--enable-auto-tool-choice|--tool-call-parser", re.IGNORECASE)
 _BY_RATE = re.compile(r"rate.?limit|\b[rt]pm\b|per.?minute|too.?many.?requests|RequestBurst", re.IGNORECASE)
 _BY_LOAD = re.compile(r"overload|inflight|ModelLoading|capacity|busy", re.IGNORECASE)
 
@@ -149,8 +150,11 @@ def _callers(status: int, fault: Fault, hidden: Sequence[str]) -> ArkwayError:
         return BadRequest("the request was refused for what it says; change the messages", "messages")
     if _CONTEXT.search(fault.all):
         return _too_long(fault)
+    if _NO_TOOLS.search(fault.message):
+        return InvalidField("the model's server is not set up for tools", "tools")
     words = safe_words(fault.message, hidden)
-    param = fault.param if _PARAMETER.fullmatch(fault.param) and not _named(fault.param, hidden) else ""
+    param = fault.param.removeprefix("body.")  # vLLM's word for the place
+    param = param if _PARAMETER.fullmatch(param) and not _named(param, hidden) else ""
     if param:
         return InvalidField(words or "the model's server does not take this value", param)
     return BadRequest(words or "the model's server does not take this request; check its parameters")

@@ -20,6 +20,8 @@ from arkway.wire.openai_shape.pieces import (
     CallPositions,
     Choice,
     Chunk,
+    Ordinary,
+    counted,
     entries,
     finish,
     reasoning,
@@ -40,6 +42,7 @@ _NEVER = b"\xff"
 _BOM = b"\xef\xbb\xbf"
 
 _chunk = msgspec.json.Decoder(Chunk).decode
+_ordinary = msgspec.json.Decoder(Ordinary).decode
 
 BROKE_OFF = "the model's answer broke off before its end"
 UNREADABLE = "the model's server sent an answer that cannot be read"
@@ -275,6 +278,20 @@ def reply_events(
 ) -> list[Event]:
     """A whole answer as events. Raises BackendFailed for what cannot be read, and what an answer of failure says."""
     try:
+        answer = _ordinary(body)
+    except (ValueError, RecursionError):
+        return _whole_events(body, hidden, possible, logprobs=request.logprobs)
+    choice = answer.choices[0]
+    said, finished = choice.message.content, Finished(choice.finish_reason)
+    events: list[Event] = [Delta(said), finished] if said else [finished]
+    if answer.usage is not None and (counts := possible.believed(counted(answer.usage))) is not None:
+        events.append(UsageReport(counts))
+    return events
+
+
+def _whole_events(body: bytes, hidden: Sequence[str], possible: Possible, *, logprobs: bool) -> list[Event]:
+    """Any whole answer."""
+    try:
         answer = _chunk(body)
     except (ValueError, RecursionError):
         raise BackendFailed(UNREADABLE) from None
@@ -285,7 +302,7 @@ def reply_events(
     counts = possible.believed(usage(answer.usage))
     events: list[Event] = []
     for choice in answer.choices:
-        _whole_choice(choice, events, logprobs=request.logprobs)
+        _whole_choice(choice, events, logprobs=logprobs)
     if counts is not None:
         events.append(UsageReport(counts))
     return events

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from arkway.core.chat import ChatRequest, ImagePart, Message, Part, ResponseFormat, Sampling, Tool, ToolChoice
+from arkway.core.chat import ChatRequest, ImagePart, Message, Part, ResponseFormat, Tool, ToolChoice
 from arkway.core.embedding import EmbedRequest, TokenizeRequest
 from arkway.wire import json
 
@@ -51,7 +51,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     dropped: tuple[str, ...] = ()
 
 
-class _Turn(msgspec.Struct, omit_defaults=True):
+class _Turn(msgspec.Struct, omit_defaults=True, gc=False):
     role: str
     content: Any = msgspec.UNSET
     name: str | None = None
@@ -77,7 +77,7 @@ class _StreamOptions(msgspec.Struct, omit_defaults=True):
     chunk_include_usage: bool = False
 
 
-class _Body(msgspec.Struct, omit_defaults=True):
+class _Body(msgspec.Struct, omit_defaults=True, gc=False):
     model: str
     messages: list[_Turn]
     stream: bool = False
@@ -114,30 +114,40 @@ _is_passable = re.compile(r"[a-z][a-z0-9_.-]{0,63}").fullmatch
 _encode = msgspec.json.Encoder().encode
 _USAGE = _StreamOptions(True)
 _RUNNING_USAGE = _StreamOptions(True, True)
-_PLAIN_SAMPLING = Sampling()
 _NOT_ARKS = ("top_k",)
 
 
 def chat_body(request: ChatRequest, model: str, kind: Kind) -> Outgoing:
     """The body of a chat call to the upstream's ``model``. A stream always asks for its usage."""
-    body = _Body(model, _turns(request.messages), request.stream)
-    if request.stream:
-        body.stream_options = _RUNNING_USAGE if kind == "ark" and request.wants_running_usage else _USAGE
-    if request.max_tokens is not None:
-        if request.max_tokens_field == "max_completion_tokens":
-            body.max_completion_tokens = request.max_tokens
-        else:
-            body.max_tokens = request.max_tokens
-    if request.sampling != _PLAIN_SAMPLING:
-        _sample(body, request.sampling, kind)
-    if request.logprobs:
-        body.logprobs, body.top_logprobs = True, request.top_logprobs
-    body.n, body.user = request.n, request.user
+    sampling, limit = request.sampling, request.max_tokens
+    newer = request.max_tokens_field == "max_completion_tokens"
+    body = _Body(
+        model,
+        _turns(request.messages),
+        request.stream,
+        None if not request.stream else _RUNNING_USAGE if kind == "ark" and request.wants_running_usage else _USAGE,
+        None if newer else limit,
+        limit if newer else None,
+        sampling.temperature,
+        sampling.top_p,
+        sampling.top_k if kind != "ark" else None,
+        sampling.frequency_penalty,
+        sampling.presence_penalty,
+        sampling.repetition_penalty,
+        sampling.seed,
+        sampling.stop,
+        sampling.logit_bias,
+        request.logprobs,
+        request.top_logprobs if request.logprobs else 0,
+        request.n,
+        request.user,
+    )
     if request.tools:
         body.tools, body.tool_choice = [_tool(tool) for tool in request.tools], _choice(request.tool_choice)
     if request.response_format.kind != "text":
         body.response_format = _format(request.response_format)
-    return Outgoing(_with(_json(body), _extras(request, body, kind)), dropped(request, kind))
+    data = _json(body)
+    return Outgoing(_with(data, _extras(request, body, kind)) if request.extras else data, dropped(request, kind))
 
 
 def dropped(request: ChatRequest, kind: Kind) -> tuple[str, ...]:
@@ -206,25 +216,17 @@ def _passed(request: ChatRequest, kind: Kind) -> list[str]:
 
 def _extras(request: ChatRequest, body: _Body, kind: Kind) -> dict[str, Any]:
     """What is passed on, but for what the body says already."""
-    if not request.extras:
-        return {}
     ours = cast(dict[str, Any], msgspec.to_builtins(body, str_keys=True))
     return {name: request.extras[name] for name in _passed(request, kind) if name not in ours}
 
 
-def _sample(body: _Body, sampling: Sampling, kind: Kind) -> None:
-    body.temperature, body.top_p = sampling.temperature, sampling.top_p
-    body.top_k = sampling.top_k if kind != "ark" else None
-    body.frequency_penalty, body.presence_penalty = sampling.frequency_penalty, sampling.presence_penalty
-    body.repetition_penalty = sampling.repetition_penalty
-    body.seed, body.stop, body.logit_bias = sampling.seed, sampling.stop, sampling.logit_bias
-
-
 def _turns(messages: tuple[Message, ...]) -> list[_Turn]:
+    turns = []
     for message in messages:
         if type(message.content) is not str or message.tool_calls or message.role in ("tool", "function"):
             return _Conversation().turns(messages)
-    return [_Turn(message.role, message.content, message.name) for message in messages]
+        turns.append(_Turn(message.role, message.content, message.name))
+    return turns
 
 
 class _Conversation:

@@ -6,7 +6,7 @@ Only what is used is declared; everything else is skipped without being built.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -121,6 +121,36 @@ class Counts(msgspec.Struct):
     prompt_cache_hit_tokens: int | None = None
 
 
+class Said(msgspec.Struct, gc=False):
+    """``message`` of an ordinary answer: a text, and nothing in the place of anything else."""
+
+    content: str
+    reasoning_content: Literal["", None] = None
+    reasoning: Literal["", None] = None
+    refusal: Literal["", None] = None
+    tool_calls: Annotated[list[None], msgspec.Meta(max_length=0)] | None = None
+    function_call: None = None
+
+
+class Only(msgspec.Struct, gc=False):
+    """The only choice of an ordinary answer."""
+
+    message: Said
+    finish_reason: Literal["stop", "length", "content_filter", "tool_calls"]
+    index: Literal[0] = 0
+    delta: None = None
+    logprobs: None = None
+
+
+class Ordinary(msgspec.Struct, gc=False):
+    """An ordinary whole answer. It is a `Chunk` of which everything is known: what is none cannot be decoded as one."""
+
+    choices: tuple[Only]
+    usage: Counts | None = None
+    error: None = None
+    object: Literal["chat.completion"] = "chat.completion"
+
+
 class Candidate(msgspec.Struct):
     """A token at one position."""
 
@@ -186,21 +216,22 @@ def usage(raw: msgspec.Raw) -> Usage | None:
     if bytes(raw) == b"null":
         return None
     try:
-        counts = _counts(raw)
+        return counted(_counts(raw))
     except (ValueError, RecursionError):
         return None
+
+
+def counted(counts: Counts) -> Usage | None:
+    """As `usage`, of counts that have been read."""
     prompt, completion = counts.prompt_tokens, counts.completion_tokens
     if not (0 <= prompt <= TOKENS_MAX and 0 <= completion <= TOKENS_MAX and prompt + completion > 0):
         return None
-    cached = _detail(counts.prompt_tokens_details, "cached_tokens") or counts.prompt_cache_hit_tokens or 0
-    thought = _detail(counts.completion_tokens_details, "reasoning_tokens")
+    read, spent = counts.prompt_tokens_details, counts.completion_tokens_details
+    cached = (read and read.cached_tokens) or counts.prompt_cache_hit_tokens or 0
+    thought = (spent and spent.reasoning_tokens) or 0
     return Usage(
         prompt, completion, cached if 0 <= cached <= prompt else 0, thought if 0 <= thought <= completion else 0
     )
-
-
-def _detail(details: Details | None, name: str) -> int:
-    return getattr(details, name, None) or 0
 
 
 def entries(raw: msgspec.Raw) -> tuple[LogprobEntry, ...]:

@@ -8,6 +8,8 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
+
 from arkway.core.chat import (
     ChatReply,
     Choice,
@@ -19,13 +21,51 @@ from arkway.core.chat import (
     Usage,
 )
 from arkway.core.embedding import EmbedReply, EmbedRequest
+from arkway.wire import json
+from arkway.wire.openai_shape.bots import bot_usage, references
 
 LOGPROB_MIN = -9999.0
 
+_quoted = orjson.dumps
+_ONLY_TEXT = (
+    b'{"choices":[{"finish_reason":%b,"index":%d,"logprobs":null,"message":{"content":%b,"role":"assistant"}}],'
+    b'"created":%d,"id":%b,"model":%b,"object":"chat.completion","usage":{"completion_tokens":%d,'
+    b'"completion_tokens_details":{"reasoning_tokens":%d},"prompt_tokens":%d,'
+    b'"prompt_tokens_details":{"cached_tokens":%d},"total_tokens":%d}}'
+)
+"""What `_completion` makes of one answer that is nothing but a text, as nearly every answer is."""
 
-def completion(reply: ChatReply, tag: ReplyTag, *, legacy_functions: bool = False) -> dict[str, Any]:
-    """A whole ``chat.completion`` object."""
-    return {
+
+def completion(reply: ChatReply, tag: ReplyTag, *, legacy_functions: bool = False) -> bytes:
+    """A whole ``chat.completion`` object in JSON."""
+    choice = reply.choices[0] if len(reply.choices) == 1 and not (legacy_functions or _of_bot(reply)) else None
+    if choice is None or choice.reasoning or choice.tool_calls or choice.logprobs is not None or choice.moderation_hit:
+        return json.dumps(_completion(reply, tag, legacy_functions))
+    counts = reply.usage
+    try:
+        return _ONLY_TEXT % (
+            _quoted(choice.finish_reason),
+            choice.index,
+            _quoted(choice.text),
+            tag.created,
+            _quoted(tag.id),
+            _quoted(tag.model),
+            counts.completion_tokens,
+            counts.reasoning_tokens,
+            counts.prompt_tokens,
+            counts.cached_tokens,
+            counts.prompt_tokens + counts.completion_tokens,
+        )
+    except TypeError:  # a lone surrogate
+        return json.dumps(_completion(reply, tag, legacy_functions))
+
+
+def _of_bot(reply: ChatReply) -> bool:
+    return reply.bot_usage is not None or bool(reply.references)
+
+
+def _completion(reply: ChatReply, tag: ReplyTag, legacy_functions: bool) -> dict[str, Any]:
+    body = {
         "choices": [_choice(choice, legacy_functions) for choice in reply.choices],
         "created": tag.created,
         "id": tag.id,
@@ -33,6 +73,12 @@ def completion(reply: ChatReply, tag: ReplyTag, *, legacy_functions: bool = Fals
         "object": "chat.completion",
         "usage": usage(reply.usage),
     }
+    if not _of_bot(reply):
+        return body
+    body |= {"metadata": {}, "references": references(reply.references)}
+    if reply.bot_usage is not None:
+        body["bot_usage"] = bot_usage(reply.bot_usage)
+    return dict(sorted(body.items()))
 
 
 def usage(counts: Usage) -> dict[str, Any]:
@@ -81,12 +127,13 @@ def finish_reason(reason: FinishReason, *, legacy_functions: bool) -> FinishReas
 
 
 def _choice(choice: Choice, legacy_functions: bool) -> dict[str, Any]:
-    return {
+    shown = {
         "finish_reason": finish_reason(choice.finish_reason, legacy_functions=legacy_functions),
         "index": choice.index,
         "logprobs": None if choice.logprobs is None else logprobs(choice.logprobs),
         "message": _message(choice, legacy_functions),
     }
+    return {**shown, "moderation_hit_type": choice.moderation_hit} if choice.moderation_hit else shown
 
 
 def _message(choice: Choice, legacy_functions: bool) -> dict[str, Any]:

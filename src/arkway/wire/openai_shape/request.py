@@ -121,7 +121,7 @@ _ROLES: dict[str, Role] = {
     "function": "function",
 }
 
-_MESSAGE = table(
+MESSAGE = table(
     Field("role", "string", "who speaks", True),
     Field("content", "string or array", "text, or parts"),
     Field("name", "string", "the speaker's name", max_bytes=NAME_MAX_BYTES, plain=True),
@@ -218,7 +218,7 @@ def _message(entry: Any, path: str) -> Message:
         said, content = entry.get("role"), entry.get("content")
         if type(said) is str and type(content) is str and said in _ROLES:
             return Message(_ROLES[said], content)
-    values, _ = read(_MESSAGE, an_object(entry, path), f"{path}.")
+    values, _ = read(MESSAGE, an_object(entry, path), f"{path}.")
     role = _ROLES.get(values["role"])
     if role is None:
         raise InvalidField(f"expected one of {', '.join(_ROLES)}, got `{values['role'][:64]}`", f"{path}.role")

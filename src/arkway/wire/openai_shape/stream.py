@@ -3,6 +3,9 @@
 A chunk of plain text, which is nearly every chunk, costs one JSON string and two joins: everything around the text is
 made once per stream. Finish reasons are held back until ``close``, so that nothing that looks like an end leaves before
 the call is settled.
+
+A bot's stream names its sources on the first chunk with content and on the last one of the choice. What it used stands
+beside the usage, or, where no usage was asked for, on the latter, too.
 """
 
 from __future__ import annotations
@@ -12,10 +15,13 @@ from typing import Any
 
 import msgspec
 
-from arkway.core.chat import ChatRequest, FinishReason, ReplyTag, Usage
+from arkway.core.bot import BotUsage
+from arkway.core.chat import ChatRequest, ReplyTag, Usage
 from arkway.core.errors import ArkwayError
-from arkway.core.events import Delta, Event, Finished, Progress, Quoted, ToolDelta, UsageReport
+from arkway.core.events import BotReport, Cited, Delta, Event, Finished, Intention, Quoted, ToolDelta
+from arkway.core.reference import Reference
 from arkway.wire import json, sse
+from arkway.wire.openai_shape.bots import bot_usage, references
 from arkway.wire.openai_shape.reply import finish_reason, logprobs, usage
 
 
@@ -24,12 +30,20 @@ class ChunkStyle(msgspec.Struct, frozen=True):
 
     ``role_everywhere``: every delta says ``role``, not only the first. ``usage_always``: chunks carry ``usage: null``
     even when no usage was asked for (as the real v3 does, protocol §7.4). ``nulls``: open choices say
-    ``finish_reason: null`` and ``logprobs: null``.
+    ``finish_reason: null`` and ``logprobs: null``. ``tight``: there is no space after ``data:``.
     """
 
     role_everywhere: bool
     usage_always: bool
     nulls: bool
+    tight: bool = False
+
+    def frame(self, payload: bytes) -> bytes:
+        return sse.tight(payload) if self.tight else sse.spaced(payload)
+
+    @property
+    def done(self) -> bytes:
+        return sse.TIGHT_DONE if self.tight else sse.SPACED_DONE
 
     def open_choice(self, index: int, delta: dict[str, Any], entries: dict[str, Any] | None = None) -> dict[str, Any]:
         """A choice that goes on."""
@@ -57,8 +71,12 @@ class ChunkEncoder:
         self._tail = {"created": tag.created, "id": tag.id, "model": tag.model, "object": "chat.completion.chunk"}
         self._usage_key = style.usage_always or request.wants_usage or request.wants_running_usage
         self._role_sent: set[int] = set()
-        self._finished: dict[int, FinishReason] = {}
+        self._finished: dict[int, Finished] = {}
         self._running = Usage()
+        self._references: tuple[Reference, ...] | None = None
+        self._due = False  # the next chunk with content is the first, and names the references
+        self._bot_usage: BotUsage | None = None
+        self._bare = self._is_bare()
         self._before, self._after = self._plain_chunk()
 
     def feed(self, event: Event) -> bytes:
@@ -72,9 +90,14 @@ class ChunkEncoder:
                 self._count(event.prompt_tokens, event.completion_tokens)
                 return self._chunk(self._tool_delta(event), event.index)
             case Finished():
-                self._finished[event.index] = event.reason
-            case UsageReport() | Progress():
-                pass
+                self._finished[event.index] = event
+            case Intention():
+                return self._chunk({"content": ""}, 0, beside={"metadata": {"intention": event.text}})
+            case Cited():
+                self._due = self._due or (self._references is None and bool(event.references))
+                self._references, self._bare = event.references, self._is_bare()
+            case BotReport():
+                self._bot_usage = event.usage
         return b""
 
     def heartbeat(self) -> bytes:
@@ -83,14 +106,24 @@ class ChunkEncoder:
         return self._before + b'""' + self._after
 
     def fail(self, error: ArkwayError) -> bytes:
-        return sse.spaced(self._error_payload(error)) + sse.SPACED_DONE
+        return self._style.frame(self._error_payload(error)) + self._style.done
 
     def close(self, usage_total: Usage) -> bytes:
         self._running = usage_total
-        frames = [self._end(index, reason) for index, reason in sorted(self._finished.items())]
+        used: dict[str, Any] = {} if self._bot_usage is None else {"bot_usage": bot_usage(self._bot_usage)}
+        ends = [self._end(self._finished[index]) for index in sorted(self._finished)]
+        if ends and self._references is not None:
+            ends[-1] = _along(ends[-1], {"references": references(self._references)})
         if self._request.wants_usage:
-            frames.append(self._frame({"choices": [], **self._tail, "usage": usage(usage_total)}))
-        return b"".join(frames) + sse.SPACED_DONE
+            ends.append(_along({"choices": [], **self._tail, "usage": usage(usage_total)}, used))
+        elif ends:
+            ends[-1] = _along(ends[-1], used)
+        return b"".join(map(self._frame, ends)) + self._style.done
+
+    def _is_bare(self) -> bool:
+        """Whether a chunk of plain text needs nothing but the text."""
+        led = self._style.role_everywhere or 0 in self._role_sent
+        return led and not self._due and not self._request.wants_running_usage
 
     def _plain_chunk(self) -> tuple[bytes, bytes]:
         marker = "\ue000"
@@ -98,14 +131,14 @@ class ChunkEncoder:
         body: dict[str, Any] = {"choices": [self._style.open_choice(0, delta)], **self._tail}
         if self._usage_key:
             body["usage"] = None
-        before, _, after = sse.spaced(json.dumps(body)).partition(json.dumps(marker))
+        before, _, after = self._style.frame(json.dumps(body)).partition(json.dumps(marker))
         return before, after
 
     def _text(self, event: Delta) -> bytes:
         plain = event.index == 0 and not event.reasoning and not event.logprobs
         if plain and not event.text:
             return b""  # tokens were spent and there is nothing to show yet
-        if plain and not self._request.wants_running_usage and (self._style.role_everywhere or 0 in self._role_sent):
+        if plain and self._bare:
             return self._before + json.dumps(event.text) + self._after
         delta: dict[str, Any] = {"content": event.text}
         if event.reasoning:
@@ -113,11 +146,7 @@ class ChunkEncoder:
         return self._chunk(delta, event.index, logprobs(event.logprobs) if event.logprobs else None)
 
     def _quoted(self, event: Quoted) -> bytes:
-        if (
-            event.index
-            or self._request.wants_running_usage
-            or not (self._style.role_everywhere or 0 in self._role_sent)
-        ):
+        if event.index or not self._bare:
             return self._text(event.delta())
         return b"" if event.literal == b'""' else self._before + event.literal + self._after
 
@@ -132,17 +161,31 @@ class ChunkEncoder:
             call |= {"id": event.id, "type": "function"}
         return {"tool_calls": [call]}
 
-    def _chunk(self, delta: dict[str, Any], index: int, entries: dict[str, Any] | None = None) -> bytes:
+    def _chunk(
+        self,
+        delta: dict[str, Any],
+        index: int,
+        entries: dict[str, Any] | None = None,
+        beside: dict[str, Any] | None = None,
+    ) -> bytes:
         if self._style.role_everywhere or index not in self._role_sent:
             delta["role"] = "assistant"
             self._role_sent.add(index)
-        return self._frame(self._body(self._style.open_choice(index, delta, entries)))
+        if self._due and beside is None:
+            self._due, beside = False, {"references": references(self._references or ())}
+        self._bare = self._is_bare()
+        body = self._body(self._style.open_choice(index, delta, entries))
+        return self._frame(_along(body, beside) if beside else body)
 
-    def _end(self, index: int, reason: FinishReason) -> bytes:
+    def _end(self, finished: Finished) -> dict[str, Any]:
         delta = {"content": "", "role": "assistant"} if self._style.role_everywhere else {}
-        shown = finish_reason(reason, legacy_functions=self._request.legacy_functions)
-        choice = {"delta": delta, "finish_reason": shown, "index": index}
-        return self._frame(self._body(choice | {"logprobs": None} if self._style.nulls else choice))
+        shown = finish_reason(finished.reason, legacy_functions=self._request.legacy_functions)
+        choice: dict[str, Any] = {"delta": delta, "finish_reason": shown, "index": finished.index}
+        if self._style.nulls:
+            choice["logprobs"] = None
+        if finished.hit:
+            choice["moderation_hit_type"] = finished.hit
+        return self._body(choice)
 
     def _body(self, choice: dict[str, Any]) -> dict[str, Any]:
         body: dict[str, Any] = {"choices": [choice], **self._tail}
@@ -151,10 +194,15 @@ class ChunkEncoder:
         return body
 
     def _frame(self, body: dict[str, Any]) -> bytes:
-        return sse.spaced(json.dumps(body))
+        return self._style.frame(json.dumps(body))
 
     def _count(self, prompt_tokens: int, completion_tokens: int) -> None:
         if self._request.wants_running_usage:
             self._running = Usage(
                 max(prompt_tokens, self._running.prompt_tokens), max(completion_tokens, self._running.completion_tokens)
             )
+
+
+def _along(body: dict[str, Any], beside: dict[str, Any]) -> dict[str, Any]:
+    """The body with what only bots say, in alphabetical order again."""
+    return dict(sorted((body | beside).items()))

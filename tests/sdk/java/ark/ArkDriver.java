@@ -3,7 +3,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.volcengine.ark.runtime.exception.ArkHttpException;
-import com.volcengine.ark.runtime.model.completion.chat.ChatCompletionChunk;
+import com.volcengine.ark.runtime.model.bot.completion.chat.BotChatCompletionRequest;
 import com.volcengine.ark.runtime.model.completion.chat.ChatCompletionRequest;
 import com.volcengine.ark.runtime.model.embeddings.EmbeddingRequest;
 import com.volcengine.ark.runtime.model.tokenization.TokenizationRequest;
@@ -53,6 +53,10 @@ final class ArkDriver {
                 return tree(service.createChatCompletion(chatRequest(fields), headers));
             case "v3 stream":
                 return drained(service.streamChatCompletion(chatRequest(fields), headers));
+            case "v3 bot_chat":
+                return tree(service.createBotChatCompletion(botRequest(fields), headers));
+            case "v3 bot_stream":
+                return drained(service.streamBotChatCompletion(botRequest(fields), headers));
             case "v3 abort":
                 return drained(service.streamChatCompletion(chatRequest(fields), headers).take(CHUNKS_BEFORE_LEAVING));
             case "v3 embeddings":
@@ -65,7 +69,7 @@ final class ArkDriver {
     }
 
     /** All chunks of a stream. They are kept as they arrive: the SDK's iterators may lose the last before an error. */
-    private static JsonNode drained(Flowable<ChatCompletionChunk> stream) throws JsonLines.Broken {
+    private static JsonNode drained(Flowable<?> stream) throws JsonLines.Broken {
         ArrayNode chunks = JsonLines.JSON.createArrayNode();
         Throwable error = stream.doOnNext(chunk -> chunks.add(tree(chunk))).ignoreElements().blockingGet();
         if (error != null) {
@@ -75,8 +79,16 @@ final class ArkDriver {
     }
 
     private static ChatCompletionRequest chatRequest(ObjectNode fields) {
+        return request(fields, ChatCompletionRequest.class);
+    }
+
+    private static BotChatCompletionRequest botRequest(ObjectNode fields) {
+        return request(fields, BotChatCompletionRequest.class);
+    }
+
+    private static <R extends ChatCompletionRequest> R request(ObjectNode fields, Class<R> kind) {
         JsonNode options = fields.remove("stream_options"); // of the one class that Jackson cannot make
-        ChatCompletionRequest request = JSON.convertValue(fields, ChatCompletionRequest.class);
+        R request = JSON.convertValue(fields, kind);
         if (options != null) {
             request.setStreamOptions(ChatCompletionRequest.ChatCompletionRequestStreamOptions.of(
                     options.get("include_usage").asBoolean()));

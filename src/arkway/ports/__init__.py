@@ -20,7 +20,7 @@ from arkway.core.raw import ErrorReply, RawRequest
 
 
 class Backend(Protocol):
-    """An engine, an upstream, or a wrapper around one."""
+    """A backend that is pulled: an engine, or a wrapper around one."""
 
     def chat(self, deployment: Deployment, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
         """The answer as events. Errors of the tree in `arkway.core.errors`; whoever iterates closes it."""
@@ -55,7 +55,7 @@ class Running(Protocol):
 
 
 class Pushing(Protocol):
-    """A backend without coroutines: what is ready is pushed. Every pushing backend is a `Backend` too."""
+    """The other kind of backend, without coroutines: what is ready is pushed. The road takes both kinds."""
 
     def start(self, deployment: Deployment, request: ChatRequest, call: Call, sink: Sink) -> Running:
         """Begins at once and does not wait; the sink hears nothing before this returns.
@@ -100,10 +100,22 @@ class Alias(msgspec.Struct, frozen=True):
 
 
 class Directory(Protocol):
-    """Read-only view of keys, endpoints and aliases, held in this process: no method waits."""
+    """Read-only view of keys, endpoints, aliases and limits, held in this process: no method waits.
+
+    ``changes`` is another number after anything but the times of use has changed, and becomes it last: what was
+    concluded before is to be forgotten.
+    """
+
+    changes: int
 
     def caller(self, secret: str, now_s: int) -> Caller | None:
         """Whose API key this is; None for unknown, revoked and expired alike."""
+
+    def stands(self, caller: Caller, now_s: int) -> bool:
+        """Whether `caller` would give this very object for the same key again; counts as a use of it.
+
+        False says nothing against the key: it has to be looked up.
+        """
 
     def access_key(self, access_key_id: str, now_s: int) -> AccessKey | None:
         """The access key pair of this id; None for unknown, revoked and expired alike."""
@@ -116,10 +128,11 @@ class Directory(Protocol):
 
     def aliases(self) -> tuple[Alias, ...]: ...
 
-    def endpoint(self, endpoint_id: str) -> Endpoint | None: ...
+    def endpoint(self, endpoint_id: str) -> Endpoint | None:
+        """An endpoint, or a bot: that is one whose model is called as the bot is."""
 
     def endpoints(self, account: str, project: str) -> tuple[Endpoint, ...]:
-        """Every endpoint of one project, oldest first."""
+        """Every endpoint of one project, oldest first; no bots."""
 
     def limits(self, account: str, project: str, key_id: str, endpoint_id: str) -> tuple[Rule, ...]:
         """The limits that a call by this key to this endpoint is under; the same tuple until they change."""
@@ -180,7 +193,7 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 class Ledger(Protocol):
-    """The append-only record of use. Every method is one synchronous ``write()``: safe in a ``finally``."""
+    """The append-only record of use. Every method is synchronous and does not wait: safe in a ``finally``."""
 
     def reserve(self, attempt: Attempt) -> None:
         """Before any backend works. Raises StoreUnavailable when the journal does not take it."""
@@ -384,6 +397,26 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
     project: str
     resources: tuple[str, ...]
     expires_s: int
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """A document: ``content_type`` as its server says it, the decoded ``body``, the ``url`` where it was at last."""
+
+    content_type: str
+    body: bytes
+    url: str
+
+
+class Fetcher(Protocol):
+    """Fetches documents whose URLs callers name, without reaching what callers cannot reach themselves."""
+
+    async def fetch(self, url: str, *, max_bytes: int, timeout_s: float, accept: Sequence[str] = ()) -> Fetched:
+        """At most ``max_bytes``, unpacked too. ``accept``: media types, or ``type/*``; none = any.
+
+        Raises UnsupportedInput, without a field, with a sentence that is safe to show: the URL, what it leads to or
+        what is there cannot be taken.
+        """
+        ...
 
 
 class Audit(Protocol):

@@ -1,0 +1,54 @@
+"""The bot's actions as functions that the model may call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from arkway.backends.bot.wording import Wording
+from arkway.core.bot import ActionKind, BotAction
+from arkway.core.chat import Tool
+
+ROUNDS_MAX = 3
+"""How often a model may call functions before it has to answer."""
+QUERY_MAX_CHARACTERS = 512
+
+_NAMES: Mapping[ActionKind, str] = {
+    "knowledge": "search_knowledge",
+    "web_search": "search_web",
+    "weather": "get_weather",
+}
+
+
+def named(actions: Sequence[BotAction]) -> dict[str, BotAction]:
+    """The actions by their functions' names; of one kind, the second is ``search_knowledge_2``."""
+    found: dict[str, BotAction] = {}
+    for action in actions:
+        name = _NAMES[action.kind]
+        places = sum(each.kind == action.kind for each in found.values())
+        found[f"{name}_{places + 1}" if places else name] = action
+    return found
+
+
+def tools(actions: Mapping[str, BotAction], words: Wording) -> tuple[Tool, ...]:
+    """One function for each, which takes a ``query``."""
+    query = {"type": "string", "description": words.query}
+    shape: dict[str, Any] = {"type": "object", "properties": {"query": query}, "required": ["query"]}
+    return tuple([Tool(name, _description(action, words), shape) for name, action in actions.items()])
+
+
+def query_in(arguments: str, otherwise: str) -> str:
+    """The query that the model wrote; ``otherwise`` where that cannot be read."""
+    try:
+        given = msgspec.json.decode(arguments, type=dict[str, Any]).get("query")
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return otherwise
+    text = given.strip()[:QUERY_MAX_CHARACTERS] if isinstance(given, str) else ""
+    return text.encode(errors="ignore").decode() or otherwise
+
+
+def _description(action: BotAction, words: Wording) -> str:
+    text = words.functions[action.kind]
+    return f"{text} {words.collections}{', '.join(action.collections)}" if action.collections else text

@@ -1,0 +1,56 @@
+"""How many tokens a text may take, before any model has read it: a guess that is rather too large.
+
+A token for three octets of UTF-8, which is right for Chinese and a third too much for English; digits and signs, of
+which many models make a token each, count as one.
+"""
+
+from __future__ import annotations
+
+import re
+
+from arkway.core.chat import ChatRequest, ImagePart, Message
+from arkway.core.model import ModelCard
+
+OCTETS_PER_TOKEN = 3
+MESSAGE_TOKENS = 4
+IMAGE_TOKENS = 1312
+"""The vendor's most for one image."""
+WORDING_TOKENS = 256
+"""What stands around the sources."""
+
+_SIGNS = re.compile(r"[!-@\[-`{-~]")
+
+
+def tokens(text: str) -> int:
+    """How many of them the text may take."""
+    octets = len(text) if text.isascii() else len(text.encode(errors="replace"))
+    return -(-(octets + (OCTETS_PER_TOKEN - 1) * len(_SIGNS.findall(text))) // OCTETS_PER_TOKEN)
+
+
+def cut(text: str, limit: int) -> str:
+    """As much of the beginning as takes at most ``limit`` tokens."""
+    text = text[: max(0, limit) * OCTETS_PER_TOKEN]
+    while text and (size := tokens(text)) > limit:
+        text = text[: min(len(text) - 1, len(text) * limit // size)]
+    return text
+
+
+def prompt(request: ChatRequest) -> int:
+    """What a model has to read of this request."""
+    return sum(map(_message, request.messages)) + sum(tokens(str(tool.parameters)) for tool in request.tools)
+
+
+def room(card: ModelCard, request: ChatRequest, share: float) -> int:
+    """Tokens for sources: at most this share of the context, and no more than fits beside prompt and answer."""
+    context = card.context_tokens
+    answer = min(request.max_tokens or card.default_output_tokens, context)
+    if request.max_tokens is None or request.clamp_max_tokens:
+        answer = min(answer, context // 4)
+    return max(0, min(int(context * share), context - answer - prompt(request) - WORDING_TOKENS))
+
+
+def _message(message: Message) -> int:
+    parts = message.content if isinstance(message.content, tuple) else ()
+    images = sum(isinstance(part, ImagePart) for part in parts)
+    called = sum(tokens(call.arguments) for call in message.tool_calls)
+    return MESSAGE_TOKENS + tokens(message.text()) + called + IMAGE_TOKENS * images

@@ -1,0 +1,1 @@
+"""Where a web search is made: one provider a file, each behind `arkway.search.found.Provider`."""

@@ -1,0 +1,219 @@
+"""Collections of projects: what the library does, what it refuses, and that another project's are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arkway.core.errors import InvalidField, TooLarge, UnsupportedInput
+from arkway.knowledge.folder import compared
+from arkway.knowledge.library import (
+    UPLOAD_MAX_BYTES,
+    CollectionChange,
+    CollectionExists,
+    Library,
+    NotThere,
+    is_vectors_job,
+)
+from tests.unit.knowledge.shelf import ENDPOINT, NOW_S, Shelf, shelf
+
+GUIDE = b"# Pumps\n\n## Warranty\n\nThe warranty lasts 24 months.\n\n## Noise\n\nA pump hums at 50 Hz.\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Shelf]:
+    with shelf(tmp_path) as made:
+        yield made
+
+
+def filled(place: Shelf) -> Library:
+    library = place.library()
+    library.create("manual", NOW_S)
+    library.upload("manual", "guide.md", GUIDE, NOW_S)
+    assert [job.state for job in place.work_off()] == ["done"]
+    return library
+
+
+def test_a_file_becomes_chunks_that_are_found(place: Shelf) -> None:
+    library = filled(place)
+    (document,), total = library.documents("manual")
+    assert (total, document.source, document.type, document.title) == (1, "guide.md", "md", "Pumps")
+    assert [chunk.path for chunk in library.chunks(document.id)] == [("Pumps", "Warranty"), ("Pumps", "Noise")]
+    best = library.search(["manual"], "How long is the warranty?")[0]
+    assert best.chunk.text == "The warranty lasts 24 months."
+    assert library.chunk(best.chunk.id) == best.chunk
+
+
+def test_the_same_content_again_changes_nothing(place: Shelf) -> None:
+    library = filled(place)
+    before = library.documents("manual")
+    library.upload("manual", "guide.md", GUIDE, NOW_S + 9)
+    (job,) = place.work_off()
+    assert (job.state, job.change and (job.change.added, job.change.kept, job.change.removed)) == ("done", (0, 2, 0))
+    assert library.documents("manual") == before
+
+
+def test_another_content_touches_the_changed_chunks_alone(place: Shelf) -> None:
+    library = filled(place)
+    (document,), _ = library.documents("manual")
+    before = {chunk.path[-1]: chunk.id for chunk in library.chunks(document.id)}
+    library.upload("manual", "guide.md", GUIDE.replace(b"24", b"36"), NOW_S)
+    (job,) = place.work_off()
+    assert job.change
+    assert (job.change.added, job.change.kept, job.change.removed) == (1, 1, 1)
+    after = {chunk.path[-1]: chunk.id for chunk in library.chunks(document.id)}
+    assert after["Noise"] == before["Noise"]
+    assert after["Warranty"] != before["Warranty"]
+    assert [hit.chunk.text for hit in library.search(["manual"], "warranty 24")] == ["The warranty lasts 36 months."]
+
+
+def test_what_is_another_projects_is_not_there(place: Shelf) -> None:
+    library = filled(place)
+    (document,), _ = library.documents("manual")
+    chunk = library.chunks(document.id)[0]
+    (job,) = library.jobs("manual")
+    own = library.show("manual")
+    for other in (place.library("acme", "second"), place.library("umbrella")):
+        asked: list[tuple[str, Callable[[str], Any]]] = [
+            (own.id, other.show),
+            ("manual", other.show),
+            (own.id, lambda name, o=other: o.search([name], "warranty")),  # type: ignore[misc]
+            (own.id, lambda name, o=other: o.upload(name, "guide.md", GUIDE, NOW_S)),  # type: ignore[misc]
+            (own.id, lambda name, o=other: o.update(name, CollectionChange(description="taken"), NOW_S)),  # type: ignore[misc]
+            (own.id, lambda name, o=other: o.reindex(name, NOW_S)),  # type: ignore[misc]
+            (own.id, other.delete),
+            (own.id, other.jobs),
+            (document.id, other.document),
+            (document.id, other.chunks),
+            (document.id, other.delete_document),
+            (chunk.id, other.chunk),
+            (job.id, other.job),
+            (job.id, lambda name, o=other: o.cancel(name, NOW_S)),  # type: ignore[misc]
+        ]
+        for name, ask in asked:
+            with pytest.raises(NotThere) as foreign:
+                ask(name)
+            with pytest.raises(NotThere) as nobody:
+                ask("nothing")
+            assert foreign.value.message.replace(name, "NAME") == nobody.value.message.replace("nothing", "NAME")
+    assert library.show("manual") == own
+    assert library.documents("manual")[0] == [document]
+
+
+def test_a_name_is_taken_once_in_a_project(place: Shelf) -> None:
+    place.library().create("manual", NOW_S)
+    with pytest.raises(CollectionExists):
+        place.library().create("manual", NOW_S)
+    assert place.library("acme", "second").create("manual", NOW_S).project == "second"
+
+
+@pytest.mark.parametrize("name", ["", " a", "a,b", "a=b", "a:b", "a/b", "a\nb", "x" * 129])
+def test_names_that_no_action_could_say_are_refused(place: Shelf, name: str) -> None:
+    with pytest.raises(InvalidField):
+        place.library().create(name, NOW_S)
+
+
+def test_an_upload_that_cannot_be_taken_is_refused_at_once(place: Shelf) -> None:
+    library = filled(place)
+    for file_name, body, error in (
+        ("guide.exe", b"MZ", UnsupportedInput),
+        ("guide", b"text", UnsupportedInput),
+        ("guide.md", b"", UnsupportedInput),
+        ("", b"text", InvalidField),
+        ("a\x00.md", b"text", InvalidField),
+        ("guide.md", bytes(UPLOAD_MAX_BYTES + 1), TooLarge),
+    ):
+        with pytest.raises(error):
+            library.upload("manual", file_name, body, NOW_S)
+    assert len(library.jobs("manual")) == 1
+
+
+def test_a_file_that_cannot_be_read_fails_with_the_reason(place: Shelf) -> None:
+    library = filled(place)
+    library.upload("manual", "broken.docx", b"PK\x03\x04 this is no archive", NOW_S)
+    (job,) = place.work_off()
+    assert (job.state, job.attempts) == ("failed", 1)
+    assert "damaged" in job.error
+    assert library.documents("manual")[1] == 1
+
+
+def test_a_job_that_waits_can_be_called_off(place: Shelf) -> None:
+    library = filled(place)
+    job = library.upload("manual", "more.md", b"# More\n\nText.\n", NOW_S)
+    assert library.cancel(job.id, NOW_S).state == "failed"
+    assert place.work_off() == []
+    assert library.documents("manual")[1] == 1
+
+
+def test_every_change_is_on_record_before_it_is_made(place: Shelf) -> None:
+    library = filled(place)
+    (document,), _ = library.documents("manual")
+    library.update("manual", CollectionChange(description="of pumps"), NOW_S)
+    library.reindex("manual", NOW_S)
+    library.delete_document(document.id)
+    library.delete("manual")
+    assert [entry.action for entry in place.entries] == [
+        "collections.create",
+        "documents.upload",
+        "collections.update",
+        "collections.reindex",
+        "documents.delete",
+        "collections.delete",
+    ]
+    assert {entry.account for entry in place.entries} == {"acme"}
+
+
+def test_what_cannot_be_put_on_record_does_not_happen(place: Shelf) -> None:
+    library = filled(place)
+
+    def refuse(_: object) -> None:
+        raise InvalidField("the log is full")
+
+    blocked = Library(type(place.backing)(place.opened, place.backing.asking, place.backing.check_endpoint, refuse))
+    with pytest.raises(InvalidField, match="full"):
+        blocked.create("second", NOW_S)
+    assert [each.name for each in library.list()] == ["manual"]
+    assert blocked.list() == []
+
+
+def test_another_endpoint_means_other_vectors(place: Shelf) -> None:
+    library = filled(place)
+    with pytest.raises(InvalidField):
+        library.update("manual", CollectionChange(endpoint_id="ep-unknown"), NOW_S)
+    changed = library.update("manual", CollectionChange(endpoint_id=ENDPOINT), NOW_S)
+    assert (changed.endpoint_id, changed.vector_weight) == (ENDPOINT, 0.0)
+    assert is_vectors_job(library.jobs("manual")[0])
+
+
+def test_reindexing_keeps_everything_found(place: Shelf) -> None:
+    library = filled(place)
+    assert library.reindex("manual", NOW_S) == 2
+    assert library.search(["manual"], "warranty")[0].chunk.path[-1] == "Warranty"
+
+
+def test_a_folder_is_compared_with_what_is_there(place: Shelf, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    (folder / "deep").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "secret.md").write_bytes(GUIDE)
+    (folder / "guide.md").write_bytes(GUIDE)
+    (folder / "deep" / "more.txt").write_bytes(b"Other things.")
+    (folder / "program.exe").write_bytes(b"MZ")
+    (folder / "link.md").symlink_to(folder / "guide.md")
+    library = filled(place)  # its guide.md comes from no folder, and stays
+    plan = compared(folder, "docs", library.every_document("manual"), 500)
+    assert [each.source for each in plan.added] == ["docs/guide.md", "docs/deep/more.txt"]
+    assert [Path(each.path).name for each in plan.skipped] == ["program.exe"]
+    for found in plan.added:
+        library.upload("manual", Path(found.path).name, Path(found.path).read_bytes(), NOW_S, source=found.source)
+    place.work_off()
+    (folder / "guide.md").write_bytes(GUIDE.replace(b"24", b"36"))
+    (folder / "deep" / "more.txt").unlink()
+    plan = compared(folder, "docs", library.every_document("manual"), 500)
+    assert ([each.source for each in plan.changed], plan.added, plan.unchanged) == (["docs/guide.md"], (), 0)
+    assert [each.source for each in plan.gone] == ["docs/deep/more.txt"]
+    with pytest.raises(InvalidField):
+        compared(folder, "a/b", (), 500)
