@@ -403,3 +403,14 @@ def test_what_is_told_of_a_refusal_is_what_was_sent(said: bytes, status: int) ->
     bench.says(said)
     assert bench.refused() == [status]
     assert bench.written.startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_the_head_of_the_next_request_is_no_framing_of_the_last_body() -> None:
+    bench = Bench(structs.replace(LIMITS, extension_bytes=64))
+    chunked = b"POST /hot HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+    bench.says(chunked + b"\r\n")
+    bench.says(b"2\r\nok\r\n0\r\n\r\n" + chunked + b"x: " + b"y" * 200 + b"\r\n\r\n2\r\n")
+    bench.talks[0].answer()
+    bench.says(b"ok\r\n0\r\n\r\n")
+    assert bench.refused() == []
+    assert [(talk.body, talk.told) for talk in bench.talks] == [(b"ok", ["complete"])] * 2

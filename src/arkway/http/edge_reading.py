@@ -67,9 +67,10 @@ class Reading(Connection):
             if self._phase != BODY:
                 self.data_received(data[start:])
                 return
-            chunks, body_bytes = self._chunks, self._body_bytes
+            chunks, body_bytes, requests = self._chunks, self._body_bytes, self._requests
             self._feed(piece)
-            if self._phase == BODY and self._flags & CHUNKED:
+            # Of a slice in which another request begins, nobody can tell what is whose.
+            if self._phase == BODY and self._flags & CHUNKED and self._requests == requests:
                 self._weigh_framing(len(piece) - (self._body_bytes - body_bytes), self._chunks - chunks)
 
     def _weigh_framing(self, framing_bytes: int, chunks: int) -> None:
