@@ -12,7 +12,7 @@ from arkway.core.chat import ChatRequest, Usage
 from arkway.core.errors import BackendFailed, StoreUnavailable
 from arkway.core.events import Delta, Finished, UsageReport
 from arkway.ports import Attempt, Settlement
-from arkway.testing import MemoryLedger, Script, Step, running_server, says
+from arkway.testing import MemoryLedger, Pause, Script, Step, running_server, says
 from tests.tools.client import Connection
 from tests.tools.waiting import PATIENCE_S
 from tests.tools.wires import CLIENTS, OPERATIONS, WIRES, Wire
@@ -34,7 +34,15 @@ class HeldLedger(MemoryLedger):
 
 def breaks(_: ChatRequest) -> Iterable[Step]:
     yield Delta("一", completion_tokens=1, prompt_tokens=7)
+    yield Pause(0.01)  # what is said in one turn of the loop leaves at its end
     yield BackendFailed("broken")
+
+
+def ends(_: ChatRequest) -> Iterable[Step]:
+    yield Delta("一", completion_tokens=1, prompt_tokens=7)
+    yield Pause(0.01)
+    yield Finished("stop")
+    yield UsageReport(Usage(7, 1))
 
 
 def arrived(connection: Connection, first: bytes = b"") -> bytes:
@@ -64,7 +72,7 @@ def rest(connection: Connection, end: bytes) -> bytes:
 
 @pytest.mark.parametrize("wire", WIRES, ids=repr)
 @pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("script", [says("一", "二"), breaks], ids=["done", "broken"])
+@pytest.mark.parametrize("script", [ends, breaks], ids=["done", "broken"])
 def test_nothing_that_looks_like_an_end_leaves_before_the_settlement(wire: Wire, stream: bool, script: Script) -> None:
     ledger = HeldLedger()
     with running_server(script, ledger=ledger) as server, Connection(server.url) as client:

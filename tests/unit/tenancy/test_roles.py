@@ -36,7 +36,7 @@ def test_every_role_but_the_viewers_calls_models() -> None:
 
 def test_a_viewer_sees_and_changes_nothing() -> None:
     seen = allowed(caller("viewer"))
-    assert {action for action in seen if not action.endswith(".read")} == {"models.list"}
+    assert {action for action in seen if not action.endswith(".read")} == {"collections.search", "models.list"}
     assert {"endpoints.read", "keys.read", "usage.read"} <= seen
 
 
