@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FAILURES, NOTHING_COLLECTED = 1, 5
 REPEATED_MAX = 5
 COMMON = ("-q", "-m", "not long", "--ignore=tests/sdk")
-SECOND = ("tests/docs", "tests/house", "tests/wire", "tests/unit")
+SECOND = ("tests/docs", "tests/house", "tests/wire", "tests/security", "tests/unit")
 
 
 def main() -> int:
