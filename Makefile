@@ -68,7 +68,7 @@ test: $(VENV)/.dev ## every test but the SDKs' and the long programmes
 
 test-sdks: setup-sdks ## the unmodified official SDKs of four languages against a scripted server
 	@rm -rf .cache/conformance
-	@$(BIN)/python -m pytest -q tests/sdk $(ARGS)
+	@$(BIN)/python scripts/run_tests.py --sdks $(ARGS)
 	@$(BIN)/python scripts/compatibility.py --check
 
 test-upstreams: $(VENV)/.dev ## upstreams against real servers, vLLM among them (5 GB; Linux, x86-64)

@@ -2,11 +2,13 @@
 
 What the first process says is shown as it comes, what the second says at its end. A few that fail beside all the others
 are run once more, alone: what fails then too is broken, what passes is named, for a test must not depend on how busy
-the machine is. Arguments go to both; with files or folders among them, one process runs these alone.
+the machine is. Arguments go to both; with files or folders among them, one process runs these alone. ``--sdks``: those
+of the official SDKs in the place of all others, in one process.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -17,22 +19,32 @@ import msgspec
 ROOT = Path(__file__).resolve().parent.parent
 FAILURES, NOTHING_COLLECTED = 1, 5
 REPEATED_MAX = 5
-COMMON = ("-q", "-m", "not long", "--ignore=tests/sdk")
+COMMON = ("-q", "-m", "not long")
+SDKS = "tests/sdk"
 SECOND = ("tests/docs", "tests/house", "tests/wire", "tests/security", "tests/unit")
 
 
 def main() -> int:
     """0 when all has passed."""
-    if any((ROOT / argument.partition("::")[0]).exists() for argument in sys.argv[1:]):
-        return subprocess.run(_pytest("-p", "no:cacheprovider"), cwd=ROOT, check=False).returncode
-    folders = sorted(f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if any(path.glob("**/test_*.py")))
-    first = [folder for folder in folders if folder not in (*SECOND, "tests/sdk")]
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--sdks", action="store_true")
+    asked, arguments = parser.parse_known_args()
+    if any((ROOT / argument.partition("::")[0]).exists() for argument in arguments):
+        return subprocess.run(_pytest("-p", "no:cacheprovider", *arguments), cwd=ROOT, check=False).returncode
     with tempfile.TemporaryDirectory() as place:
         caches = Path(place, "first"), Path(place, "second")
-        codes = _both(_remembering(caches[0], *first), _remembering(caches[1], *SECOND))
+        if asked.sdks:
+            codes = {subprocess.run(_remembering(caches[0], SDKS, *arguments), cwd=ROOT, check=False).returncode}
+        else:
+            codes = _both(_remembering(caches[0], *_first(), *arguments), _remembering(caches[1], *SECOND, *arguments))
         if codes <= {0, FAILURES, NOTHING_COLLECTED} and FAILURES in codes:
             return _repeated(sorted({name for cache in caches for name in _failed(cache)}))
     return 1 if codes - {0, NOTHING_COLLECTED} or codes == {NOTHING_COLLECTED} else 0
+
+
+def _first() -> list[str]:
+    folders = sorted(f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if any(path.glob("**/test_*.py")))
+    return [folder for folder in folders if folder not in (*SECOND, SDKS)]
 
 
 def _both(first: list[str], second: list[str]) -> set[int]:
@@ -65,12 +77,12 @@ def _failed(cache: Path) -> list[str]:
     return list(msgspec.json.decode(found.read_bytes(), type=dict[str, bool])) if found.exists() else []
 
 
-def _remembering(cache: Path, *folders: str) -> list[str]:
-    return [*_pytest("-o", f"cache_dir={cache}"), *folders]
+def _remembering(cache: Path, *arguments: str) -> list[str]:
+    return _pytest("-o", f"cache_dir={cache}", *arguments)
 
 
-def _pytest(*options: str) -> list[str]:
-    return [sys.executable, "-m", "pytest", *COMMON, *options, *sys.argv[1:]]
+def _pytest(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pytest", *COMMON, *arguments]
 
 
 if __name__ == "__main__":
