@@ -38,7 +38,7 @@ def main() -> int:
         else:
             codes = _both(_remembering(caches[0], *_first(), *arguments), _remembering(caches[1], *SECOND, *arguments))
         if codes <= {0, FAILURES, NOTHING_COLLECTED} and FAILURES in codes:
-            return _repeated(sorted({name for cache in caches for name in _failed(cache)}))
+            return _repeated(sorted({name for cache in caches for name in _failed(cache)}), whole_files=asked.sdks)
     return 1 if codes - {0, NOTHING_COLLECTED} or codes == {NOTHING_COLLECTED} else 0
 
 
@@ -61,11 +61,13 @@ def _both(first: list[str], second: list[str]) -> set[int]:
     return codes
 
 
-def _repeated(failed: list[str]) -> int:
+def _repeated(failed: list[str], *, whole_files: bool) -> int:
+    """``whole_files``: what the tests of a file found is kept together, so that all of it is found anew."""
     if not 0 < len(failed) <= REPEATED_MAX:
         return FAILURES
     print(f"\nonce more, alone: {len(failed)} that failed beside the others", flush=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *failed]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += sorted({name.partition("::")[0] for name in failed}) if whole_files else failed
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     if code == 0:
         print("passed alone, and have to be made independent of what runs beside them:", *failed, sep="\n  ")
