@@ -26,11 +26,12 @@ WAYS = pytest.mark.parametrize("way", ["", "async_"], ids=["blocking", "asynchro
 
 
 @pytest.fixture
-def bots(server: RunningServer) -> RunningServer:
-    """The server, with a bot that has found something."""
+def bots(server: RunningServer) -> Iterator[RunningServer]:
+    """The server, with a bot that has found something; other tests find it without one."""
     server.directory.show([endpoint(BOT_ID, CHAT_CARD.name)])
     play(server, looks_up)
-    return server
+    yield server
+    server.directory.hide(BOT_ID)
 
 
 @pytest.fixture(scope="module", params=["go-ark v3", "go-ark-2024 v3", "java-ark v3", "java-ark-2024 v3"])

@@ -21,7 +21,6 @@ RECORDED = Path(__file__).resolve().parents[1] / "data" / "wire" / "recorded_v3.
 CASES: list[dict[str, Any]] = [json.loads(line) for line in RECORDED.read_bytes().splitlines()]
 
 NOT_SERVED = (
-    ("POST", "/api/v3/bots/chat/completions"),
     ("POST", "/api/v3/context/create"),
     ("POST", "/api/v3/context/chat/completions"),
     ("POST", "/api/v3/batch/chat/completions"),
