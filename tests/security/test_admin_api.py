@@ -19,7 +19,7 @@ from arkway.http.admin.openapi import queries
 from arkway.http.admin.operations import Operation
 from arkway.http.admin.shapes import Within, WithinAccount
 from arkway.http.admin.table import OPERATIONS
-from arkway.knowledge.library import Library
+from arkway.knowledge.holdings import Holdings
 from arkway.testing import CHAT_CARD
 from tests.tools.administered import BY_ID, HOST, OTHER, ROLES, SECOND, Administered, Client, administered
 from tests.tools.client import Connection, Reply
@@ -82,16 +82,16 @@ def state(place: Administered) -> bytes:
     kept: list[Any] = [commands.accounts(SERVER).show(OTHER), commands.projects(OTHER, SERVER).list()]
     for project in ("default", SECOND):
         kept += [commands.endpoints(OTHER, project, SERVER).list(), commands.limits(OTHER, project, SERVER).list()]
-        kept += [commands.bots(OTHER, project, SERVER).list(), _knowledge(commands.library(OTHER, project, SERVER))]
+        kept += [commands.bots(OTHER, project, SERVER).list(), _knowledge(commands.holdings(OTHER, project, SERVER))]
         for keys in (commands.keys(OTHER, project, SERVER), commands.access_keys(OTHER, project, SERVER)):
             kept += [[(key.id, key.role, key.expires_at, key.revoked_at) for key in keys.list()]]
     return repr(kept).encode()
 
 
-def _knowledge(library: Library) -> list[Any]:
+def _knowledge(holdings: Holdings) -> list[Any]:
     return [
-        (each, list(library.every_document(each.id)), [(job.id, job.state) for job in library.jobs(each.id)])
-        for each in library.list()
+        (each, list(holdings.every_document(each.id)), [(job.id, job.state) for job in holdings.jobs(each.id)])
+        for each in holdings.list()
     ]
 
 

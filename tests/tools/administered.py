@@ -21,8 +21,8 @@ from arkway.core.upstream import Credential, Upstream
 from arkway.http.admin.commands import Commands
 from arkway.http.admin.shapes import model_shown
 from arkway.http.admin.table import OPERATIONS
+from arkway.knowledge.holdings import Holdings
 from arkway.knowledge.identity import document_id
-from arkway.knowledge.library import Library
 from arkway.stores.directory import CachedDirectory
 from arkway.stores.home import Pepper
 from arkway.stores.keyring import open_ring
@@ -90,8 +90,8 @@ class Administered:
 
     def _knowledge(self, account: str, now_s: int) -> dict[str, str]:
         """A collection with a document of one chunk, and an upload that waits."""
-        library = self.commands.library(account, "default", SERVER)
-        collection = library.create(f"of-{account}", now_s)
+        holdings = self.commands.holdings(account, "default", SERVER)
+        collection = holdings.create(f"of-{account}", now_s)
         document = Document(
             id=document_id(collection.id, "first.md"),
             collection_id=collection.id,
@@ -101,7 +101,7 @@ class Administered:
         )
         chunk = Chunk(id=f"{document.id}-1", document_id=document.id, ordinal=0, text=f"Only {account} knows.")
         self.knowledge().put(document, [chunk], {})
-        job = library.upload(collection.id, "second.md", b"# Second", now_s)
+        job = holdings.upload(collection.id, "second.md", b"# Second", now_s)
         return {"collection": collection.id, "document": document.id, "chunk": chunk.id, "job": job.id}
 
     def server_caller(self) -> Caller:
@@ -153,7 +153,7 @@ def administered(home: Path, url: str = "", **options: Any) -> Iterator[Administ
             lambda: [model_shown(card, is_default=True) for card in (CHAT_CARD, EMBEDDING_CARD)],
             lambda: status_of((), (), {"ledger_lag_bytes": 0}),
             lambda account, project, name: (account, project, name) in COLLECTIONS,
-            lambda account, project, actor: Library(alone(knowledge, store), account, project, actor),
+            lambda account, project, actor: Holdings(alone(knowledge, store), account, project, actor),
         )
         directory = CachedDirectory(store, pepper, ring)
         with running_server(directory=directory, admin=commands, **options) as server:

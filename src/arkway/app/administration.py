@@ -25,7 +25,7 @@ from arkway.core.roles import HOST_ACCOUNT
 from arkway.http.admin import Commands
 from arkway.http.admin.commands import FindModel, Step
 from arkway.http.admin.shapes import Model, Status, model_shown
-from arkway.knowledge.library import Library
+from arkway.knowledge.holdings import Holdings
 from arkway.models.store import InstalledModel
 from arkway.stores.access_keys import AccessKeyTable
 from arkway.stores.audit import AuditTable
@@ -53,7 +53,7 @@ def admin_commands(
     models: Callable[[], Iterable[Model]],
     status: Callable[[], Status],
     has_collection: HasCollection,
-    library: Callable[[str, str, Actor], Library],
+    holdings: Callable[[str, str, Actor], Holdings],
 ) -> Commands:
     """The commands of one installation."""
 
@@ -73,7 +73,7 @@ def admin_commands(
         access_keys=lambda account, project, actor: AccessKeys(AccessKeyTable(store, ring), account, project, actor),
         endpoints=lambda account, project, actor: Endpoints(EndpointTable(store), account, project, actor),
         bots=lambda account, project, actor: Bots(BotTable(store), has_collection, account, project, actor),
-        library=library,
+        holdings=holdings,
         limits=lambda account, project, actor: Limits(LimitTable(store), account, project, actor),
         aliases=lambda actor: Aliases(AliasTable(store), actor),
         prices=lambda actor: Prices(PriceTable(store), actor),

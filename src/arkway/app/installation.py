@@ -272,7 +272,7 @@ class Installation:
             lambda: (*models_shown(self.shelf.models), *self._upstreams.models()),
             lambda: status_of(self._troubles(), self._warnings(), self._gauges()),
             self._knowledge.has_collection,
-            self._knowledge.library,
+            self._knowledge.holdings,
         )
 
     def close(self) -> None:

@@ -32,8 +32,8 @@ from arkway.core.knowledge import Collection, Hit
 from arkway.core.model import Deployment, Endpoint
 from arkway.flow.route import FindModel
 from arkway.knowledge.embedding import Embedding
+from arkway.knowledge.holdings import Asking, Backing, CheckEndpoint, Holdings
 from arkway.knowledge.ingestion import Ingestion, Work
-from arkway.knowledge.library import Asking, Backing, CheckEndpoint, Library
 from arkway.knowledge.opening import knowledge_path, open_knowledge
 from arkway.knowledge.plugin import KnowledgePlugin
 from arkway.knowledge.searching import Searching
@@ -128,9 +128,9 @@ class Knowledge:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def library(self, account: str, project: str, actor: Actor) -> Library:
+    def holdings(self, account: str, project: str, actor: Actor) -> Holdings:
         """The commands on the collections of one project; not for the event loop."""
-        return Library(self._backing, account, project, actor)
+        return Holdings(self._backing, account, project, actor)
 
     def has_collection(self, account: str, project: str, name: str) -> bool:
         """Not for the event loop."""

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from arkway.app.knowledge import Opened
     from arkway.config import Settings
     from arkway.core.knowledge import Job
-    from arkway.knowledge.library import Library
+    from arkway.knowledge.holdings import Holdings
 
 LOOK_S = 0.2
 
 
 class Desk(msgspec.Struct, frozen=True):
-    """One project's library, and what its commands need beside it."""
+    """One project's holdings, and what its commands need beside it."""
 
-    library: Library
+    holdings: Holdings
     store: Opened
     settings: Settings
 
@@ -35,14 +35,14 @@ def desk(ctx: click.Context, place: Place) -> Iterator[Desk]:
     """The knowledge of the data directory in force; errors of the tree become sentences."""
     from arkway.app.knowledge import Opened, alone
     from arkway.cli.context import settings
-    from arkway.knowledge.library import Library
+    from arkway.knowledge.holdings import Holdings
 
     with opened(ctx) as database:
         check_place(database, place)
         config = settings(ctx)
         store = Opened(config)
         try:
-            yield Desk(Library(alone(store, database), *place, actor()), store, config)
+            yield Desk(Holdings(alone(store, database), *place, actor()), store, config)
         finally:
             store.close()
 

@@ -67,7 +67,7 @@ def create_collection(
     arkway kb create manual --endpoint ep-…      vectors too, of an embedding model such as use-multilingual
     """
     with desk(ctx, place) as at:
-        made = at.library.create(name, now_s(), kind=kind, description=description, endpoint_id=endpoint_id)
+        made = at.holdings.create(name, now_s(), kind=kind, description=description, endpoint_id=endpoint_id)
     print_collection(made, 0, as_json)
 
 
@@ -78,7 +78,7 @@ def create_collection(
 def list_collections(ctx: click.Context, place: Place, as_json: bool) -> None:
     """List collections, and how many documents each has."""
     with desk(ctx, place) as at:
-        found = [(each, at.library.documents(each.id, 0, 1)[1]) for each in at.library.list()]
+        found = [(each, at.holdings.documents(each.id, 0, 1)[1]) for each in at.holdings.list()]
     if as_json:
         echo_json([with_count(*each) for each in found])
         return
@@ -97,8 +97,8 @@ def list_collections(ctx: click.Context, place: Place, as_json: bool) -> None:
 def show_collection(ctx: click.Context, place: Place, collection: str, as_json: bool) -> None:
     """Show one collection."""
     with desk(ctx, place) as at:
-        found = at.library.show(collection)
-        count = at.library.documents(found.id, 0, 1)[1]
+        found = at.holdings.show(collection)
+        count = at.holdings.documents(found.id, 0, 1)[1]
     print_collection(found, count, as_json)
 
 
@@ -116,14 +116,14 @@ def update_collection(
 
     With another endpoint the vectors are made anew by a running server; words go on finding meanwhile.
     """
-    from arkway.knowledge.library import CollectionChange
+    from arkway.knowledge.holdings import CollectionChange
 
     change = CollectionChange(endpoint_id=endpoint_id, description=description)
     if change == CollectionChange():
         raise click.UsageError("name what is to change: --endpoint or --description")
     with desk(ctx, place) as at:
-        found = at.library.update(collection, change, now_s())
-        count = at.library.documents(found.id, 0, 1)[1]
+        found = at.holdings.update(collection, change, now_s())
+        count = at.holdings.documents(found.id, 0, 1)[1]
     print_collection(found, count, as_json)
 
 
@@ -135,7 +135,7 @@ def update_collection(
 def delete_collection(ctx: click.Context, place: Place, collection: str, as_json: bool) -> None:
     """Delete a collection with everything in it, for good. Bots that name it answer without it."""
     with desk(ctx, place) as at:
-        gone = at.library.delete(collection)
+        gone = at.holdings.delete(collection)
     if as_json:
         echo_json({"id": gone.id, "name": gone.name, "status": "deleted"})
         return
@@ -177,15 +177,15 @@ def add_files(
         raise click.UsageError("--source, --title and --url go with one FILE only; add the others apart")
     meta = {name: value for name, value in (("title", title), ("url", url)) if value}
     with desk(ctx, place) as at:
-        at.library.show(collection)
+        at.holdings.show(collection)
         bodies = [(path, _checked(path)) for path in files]
         jobs = [
-            at.library.upload(collection, path.name, body(), now_s(), source=source or _source(path), meta=meta)
+            at.holdings.upload(collection, path.name, body(), now_s(), source=source or _source(path), meta=meta)
             for path, body in bodies
         ]
         if not no_wait:
             jobs = work_off(at, jobs, "taking in")
-        vectors = bool(at.library.show(collection).endpoint_id)
+        vectors = bool(at.holdings.show(collection).endpoint_id)
     report(ctx, jobs, as_json=as_json, vectors=vectors)
 
 
@@ -223,11 +223,11 @@ def sync_folder(
     with desk(ctx, place) as at:
         chunk_chars = at.settings.knowledge.chunk_chars
         plan = compared(
-            folder, label or folder.resolve().name, list(at.library.every_document(collection)), chunk_chars
+            folder, label or folder.resolve().name, list(at.holdings.every_document(collection)), chunk_chars
         )
         gone = () if keep else plan.gone
         jobs = [] if dry_run else _synced(at, collection, plan, gone)
-        vectors = bool(at.library.show(collection).endpoint_id and jobs)
+        vectors = bool(at.holdings.show(collection).endpoint_id and jobs)
     told = _told(plan, gone)
     if not as_json:
         _print_plan(plan, gone, dry_run=dry_run)
@@ -266,13 +266,13 @@ def crawl_directory(
 
     skipped: list[tuple[str, str]] = []
     with desk(ctx, place) as at:
-        if at.library.show(collection).kind != "pages":
+        if at.holdings.show(collection).kind != "pages":
             raise click.ClickException(
                 f"{collection} is a collection of documents; make one with `arkway kb create NAME --kind pages`"
             )
         found = read_pages(pages, base_url, sitemap=sitemap, skipped=lambda *told: skipped.append(told))
         jobs = [
-            at.library.upload(
+            at.holdings.upload(
                 collection,
                 page.file_name,
                 page.body,
@@ -322,11 +322,11 @@ def list_documents(
         if asked:
             _check_in(at, collection, asked)
         if deleted:
-            print_deleted(at.library.delete_document(deleted), as_json)
+            print_deleted(at.holdings.delete_document(deleted), as_json)
         elif shown:
-            print_document(at.library, shown, as_json)
+            print_document(at.holdings, shown, as_json)
         else:
-            print_documents(*at.library.documents(collection, offset, limit), as_json)
+            print_documents(*at.holdings.documents(collection, offset, limit), as_json)
 
 
 @command.command("search")
@@ -341,7 +341,7 @@ def search_collection(
 ) -> None:
     """Ask a question; the best chunks come first. By words alone: vectors count in a running server."""
     with desk(ctx, place) as at:
-        hits = at.library.search([collection], question, limit)
+        hits = at.holdings.search([collection], question, limit)
     if as_json:
         echo_json(hits)
         return
@@ -362,7 +362,7 @@ def reindex_collection(ctx: click.Context, place: Place, collection: str, as_jso
     Needs no files. Vectors that are missing are made by a running server.
     """
     with desk(ctx, place) as at:
-        count = at.library.reindex(collection, now_s())
+        count = at.holdings.reindex(collection, now_s())
     if as_json:
         echo_json({"chunks": count})
         return
@@ -381,9 +381,9 @@ def list_jobs(
 ) -> None:
     """List what was taken into a collection or waits to be, the newest first, whoever works on it."""
     with desk(ctx, place) as at:
-        jobs: Sequence[Job] = at.library.jobs(collection, limit)
+        jobs: Sequence[Job] = at.holdings.jobs(collection, limit)
         if cancelled:
-            jobs = [at.library.cancel(cancelled, now_s())]
+            jobs = [at.holdings.cancel(cancelled, now_s())]
     if as_json:
         echo_json(jobs)
     elif not jobs:
@@ -422,14 +422,14 @@ def _source(path: Path) -> str:
 def _synced(at: Desk, collection: str, plan: Plan, gone: Sequence[Document]) -> list[Job]:
     """Carries the plan out; what is new goes in before what is gone goes out."""
     jobs = [
-        at.library.upload(
+        at.holdings.upload(
             collection, Path(found.path).name, Path(found.path).read_bytes(), now_s(), source=found.source
         )
         for found in (*plan.added, *plan.changed)
     ]
     ended = work_off(at, jobs, "taking in")
     for document in gone:
-        at.library.delete_document(document.id)
+        at.holdings.delete_document(document.id)
     return ended
 
 
@@ -459,6 +459,6 @@ def _print_plan(plan: Plan, gone: Sequence[Document], *, dry_run: bool) -> None:
 
 def _check_in(at: Desk, collection: str, document_id: str) -> None:
     """A document of another collection is a slip."""
-    found = at.library.show(collection)
-    if at.library.document(document_id).collection_id != found.id:
+    found = at.holdings.show(collection)
+    if at.holdings.document(document_id).collection_id != found.id:
         raise click.ClickException(f"the document {document_id} is in another collection than {collection}")

@@ -11,7 +11,7 @@ from arkway.cli.database import echo_json, moment, print_table
 
 if TYPE_CHECKING:
     from arkway.core.knowledge import Collection, Document, Hit
-    from arkway.knowledge.library import Library
+    from arkway.knowledge.holdings import Holdings
 
 TEXT_SHOWN = 300
 
@@ -71,9 +71,9 @@ def print_documents(documents: Sequence[Document], total: int, as_json: bool) ->
         click.echo(f"{len(documents)} of {total}; --offset and --limit show the others")
 
 
-def print_document(library: Library, document_id: str, as_json: bool) -> None:
+def print_document(holdings: Holdings, document_id: str, as_json: bool) -> None:
     """The document, and its chunks in order; or JSON."""
-    document, chunks = library.document(document_id), library.chunks(document_id)
+    document, chunks = holdings.document(document_id), holdings.chunks(document_id)
     if as_json:
         echo_json({"document": document, "chunks": chunks})
         return

@@ -10,8 +10,8 @@ import msgspec
 
 from arkway.core.errors import InvalidField
 from arkway.core.knowledge import Document
+from arkway.knowledge.holdings import UPLOAD_MAX_BYTES
 from arkway.knowledge.ingestion import fingerprint
-from arkway.knowledge.library import UPLOAD_MAX_BYTES
 from arkway.knowledge.parsing import Unreadable, kind_of
 from arkway.knowledge.parsing.parsed import shown_mib
 

@@ -24,8 +24,8 @@ from arkway.core.knowledge import Change, Chunk, Collection, Document, Job
 from arkway.knowledge.chunking import CHUNK_LIMIT
 from arkway.knowledge.embedding import BATCH, Embedding, Embeddings, vectors_of
 from arkway.knowledge.fusion import self_test
+from arkway.knowledge.holdings import is_vectors_job, vectors_job
 from arkway.knowledge.identity import document_id
-from arkway.knowledge.library import is_vectors_job, vectors_job
 from arkway.knowledge.parsing import Cancelled, Limits, Parsed, Unreadable, chunks_in_child
 from arkway.knowledge.parsing.kinds import stem_and_extension
 from arkway.ports.lookup import KnowledgeStore

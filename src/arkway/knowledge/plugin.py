@@ -10,7 +10,7 @@ from typing import Final
 from arkway.core.bot import Findings, Quest, Snippet
 from arkway.core.knowledge import Collection, Hit
 from arkway.core.reference import Cover, Reference
-from arkway.knowledge.library import QUERY_MAX_CHARACTERS, RESULTS_MAX
+from arkway.knowledge.holdings import QUERY_MAX_CHARACTERS, RESULTS_MAX
 from arkway.knowledge.searching import Searching
 from arkway.ports.lookup import KnowledgeStore
 

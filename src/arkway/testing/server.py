@@ -224,11 +224,9 @@ def running_server(
     parts.admin = admin
     kept = _governed(parts, config, directory, control)
     _answer_for_bots(parts, plugins or {})
-    app = asgi_app(config, parts)
     https = _https(tls) if tls else None
-    with _served(TwoListeners(server_config(config, app), https)) as url:
-        https_url = f"https://localhost:{https.listener.getsockname()[1]}" if https else ""
-        yield RunningServer(url, backend, chosen, https_url, kept)
+    with _served(TwoListeners(server_config(config, asgi_app(config, parts)), https)) as url:
+        yield RunningServer(url, backend, chosen, _url_of(https), kept)
 
 
 def _governed(
@@ -278,6 +276,10 @@ def _url(server: uvicorn.Server, thread: threading.Thread) -> str:
             raise RuntimeError("the server did not start")
         thread.join(0.01)
     return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+
+def _url_of(https: Https | None) -> str:
+    return f"https://localhost:{https.listener.getsockname()[1]}" if https else ""
 
 
 def _https(context: ssl.SSLContext) -> Https:

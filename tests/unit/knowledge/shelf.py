@@ -1,4 +1,4 @@
-"""A library over a real store in a file, without a server."""
+"""Holdings over a real store in a file, without a server."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from arkway.core.audit import Entry
 from arkway.core.errors import InvalidField
 from arkway.core.knowledge import Collection, Hit, Job
+from arkway.knowledge.holdings import Backing, Holdings
 from arkway.knowledge.ingestion import Ingestion, Work
-from arkway.knowledge.library import Backing, Library
 from arkway.knowledge.searching import Searching
 from arkway.knowledge.sqlite_store import open_sqlite
 from arkway.ports.lookup import KnowledgeStore
@@ -31,8 +31,8 @@ class Shelf:
     def opened(self) -> KnowledgeStore:
         return self.store
 
-    def library(self, account: str = "acme", project: str = "default") -> Library:
-        return Library(self.backing, account, project)
+    def holdings(self, account: str = "acme", project: str = "default") -> Holdings:
+        return Holdings(self.backing, account, project)
 
     def ingestion(self, work: Work | None = None) -> Ingestion:
         return Ingestion(self.opened, None, work)

@@ -17,9 +17,9 @@ from arkway.core.errors import BackendUnavailable, StoreUnavailable
 from arkway.core.knowledge import Collection, Job
 from arkway.knowledge.chunking import chunk
 from arkway.knowledge.embedding import Embedding
+from arkway.knowledge.holdings import CollectionChange, is_vectors_job, vectors_job
 from arkway.knowledge.identity import document_id
 from arkway.knowledge.ingestion import ATTEMPTS, DEFECT, DIED, Ingestion, Stage, Work
-from arkway.knowledge.library import CollectionChange, is_vectors_job, vectors_job
 from arkway.knowledge.parsing import Limits, parse
 from tests.unit.knowledge.shelf import ENDPOINT, NOW_S, Shelf, shelf, worked_off
 
@@ -39,12 +39,12 @@ class Clock:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Shelf]:
     with shelf(tmp_path) as made:
-        made.library().create("manual", NOW_S)
+        made.holdings().create("manual", NOW_S)
         yield made
 
 
 def upload(place: Shelf, source: str = "guide.md", body: bytes = GUIDE) -> Job:
-    return place.library().upload("manual", source.rpartition("/")[2], body, NOW_S, source=source)
+    return place.holdings().upload("manual", source.rpartition("/")[2], body, NOW_S, source=source)
 
 
 class Model:
@@ -96,7 +96,7 @@ def test_what_may_pass_is_tried_again_later_and_then_given_up(place: Shelf) -> N
         (1, "failed", 3),
         (1000, "", 0),
     ]
-    (job,) = place.library().jobs("manual")
+    (job,) = place.holdings().jobs("manual")
     assert (job.state, job.error) == ("failed", "no process could be started")
 
 
@@ -112,7 +112,7 @@ def test_a_defect_is_for_the_log_and_a_sentence_for_the_owner(place: Shelf, capl
     for _ in range(ATTEMPTS):
         assert asyncio.run(worker.step()) is not None
         clock.now_s += 1000
-    (job,) = place.library().jobs("manual")
+    (job,) = place.holdings().jobs("manual")
     assert (job.state, job.error) == ("failed", DEFECT)
     assert "ZeroDivisionError" in caplog.text
 
@@ -146,7 +146,7 @@ def test_a_worker_that_is_stopped_gives_its_job_back(place: Shelf) -> None:
 
     asyncio.run(stop())
     assert stopped == ["claimed", "reading"]
-    assert place.library().job(job.id).state == "waiting"
+    assert place.holdings().job(job.id).state == "waiting"
     assert [done.state for done in place.work_off()] == ["done"]
 
 
@@ -158,8 +158,8 @@ def test_a_job_that_is_called_off_puts_nothing_in(place: Shelf) -> None:
             assert place.store.cancel(of.id, "it was called off", NOW_S)
 
     asyncio.run(worked_off(Ingestion(place.opened, None, told=tell)))
-    assert place.library().job(job.id).state == "failed"
-    assert place.library().documents("manual") == ([], 0)
+    assert place.holdings().job(job.id).state == "failed"
+    assert place.holdings().documents("manual") == ([], 0)
 
 
 def test_a_collection_that_is_deleted_meanwhile_costs_nothing(place: Shelf) -> None:
@@ -167,10 +167,10 @@ def test_a_collection_that_is_deleted_meanwhile_costs_nothing(place: Shelf) -> N
 
     def tell(_: Job, stage: Stage) -> None:
         if stage == "reading":
-            place.library().delete("manual")
+            place.holdings().delete("manual")
 
     asyncio.run(worked_off(Ingestion(place.opened, None, told=tell)))
-    assert place.library().list() == []
+    assert place.holdings().list() == []
 
 
 def test_an_older_upload_does_not_replace_a_newer_one(place: Shelf) -> None:
@@ -184,9 +184,9 @@ def test_an_older_upload_does_not_replace_a_newer_one(place: Shelf) -> None:
 
     others: list[Job] = []
     asyncio.run(Ingestion(place.opened, None, told=tell).step())
-    assert place.library().documents("manual")[1] == 0
+    assert place.holdings().documents("manual")[1] == 0
     assert [job.state for job in place.work_off()] == ["done"]
-    assert place.library().search(["manual"], "warranty")[0].chunk.text == "The warranty lasts 36 months."
+    assert place.holdings().search(["manual"], "warranty")[0].chunk.text == "The warranty lasts 36 months."
 
 
 def test_a_store_that_is_away_leaves_the_job_to_its_lease(place: Shelf) -> None:
@@ -198,7 +198,7 @@ def test_a_store_that_is_away_leaves_the_job_to_its_lease(place: Shelf) -> None:
 
     with pytest.raises(StoreUnavailable):
         asyncio.run(Broken(place.opened, None, clock=Clock()).step())
-    assert place.library().job(job.id).state == "running"
+    assert place.holdings().job(job.id).state == "running"
     clock = Clock()
     clock.now_s += LEASE_S + 1
     assert [each.state for each in asyncio.run(worked_off(Ingestion(place.opened, None, clock=clock)))] == ["done"]
@@ -215,7 +215,7 @@ def test_limits_are_the_parsers(place: Shelf) -> None:
 
 
 def test_vectors_are_made_of_new_chunks_alone(place: Shelf) -> None:
-    place.library().update("manual", CollectionChange(endpoint_id=ENDPOINT), NOW_S)
+    place.holdings().update("manual", CollectionChange(endpoint_id=ENDPOINT), NOW_S)
     model = Model()
     upload(place)
     asyncio.run(worked_off(Ingestion(place.opened, model)))
@@ -223,7 +223,7 @@ def test_vectors_are_made_of_new_chunks_alone(place: Shelf) -> None:
         "The warranty lasts 24 months.",
         "A pump hums at 50 Hz.",
     ]
-    collection = place.library().show("manual")
+    collection = place.holdings().show("manual")
     assert (collection.embedding_model, collection.dimensions) == ("model-1", 2)
     model.asked.clear()
     upload(place, body=GUIDE.replace(b"24", b"36"))
@@ -232,32 +232,32 @@ def test_vectors_are_made_of_new_chunks_alone(place: Shelf) -> None:
 
 
 def test_a_model_that_is_away_leaves_no_document_out_and_is_asked_again(place: Shelf) -> None:
-    place.library().update("manual", CollectionChange(endpoint_id=ENDPOINT), NOW_S)
-    for job in place.library().jobs("manual"):
-        place.library().cancel(job.id, NOW_S)
+    place.holdings().update("manual", CollectionChange(endpoint_id=ENDPOINT), NOW_S)
+    for job in place.holdings().jobs("manual"):
+        place.holdings().cancel(job.id, NOW_S)
     upload(place)
     model = Model(away=1)
     done = asyncio.run(worked_off(Ingestion(place.opened, model)))
     assert [(job.state, is_vectors_job(job)) for job in done] == [("done", False), ("done", True)]
-    collection = place.library().show("manual")
+    collection = place.holdings().show("manual")
     assert place.store.without_vectors(collection.id, 10) == []
 
 
 def test_a_worker_without_a_model_leaves_vectors_to_others(place: Shelf) -> None:
-    place.library().update("manual", CollectionChange(endpoint_id=ENDPOINT), NOW_S)
+    place.holdings().update("manual", CollectionChange(endpoint_id=ENDPOINT), NOW_S)
     upload(place)
     clock = Clock()
     done = asyncio.run(worked_off(Ingestion(place.opened, None, clock=clock)))
     assert [(job.state, is_vectors_job(job)) for job in done] == [("waiting", True), ("done", False)]
     clock.now_s += 1000
     asyncio.run(worked_off(Ingestion(place.opened, Model(), clock=clock)))
-    assert place.store.without_vectors(place.library().show("manual").id, 10) == []
+    assert place.store.without_vectors(place.holdings().show("manual").id, 10) == []
 
 
 def test_vectors_count_once_the_model_has_proven_itself(place: Shelf) -> None:
     """One that gives the same vector for everything finds nothing, and never counts."""
-    library = place.library()
-    library.update("manual", CollectionChange(endpoint_id=ENDPOINT), NOW_S)
+    holdings = place.holdings()
+    holdings.update("manual", CollectionChange(endpoint_id=ENDPOINT), NOW_S)
     for number in range(40):
         text = f"# Part {number}\n\nbolt{number} nut{number} washer{number} of series{number} fit.\n"
         upload(place, f"part-{number}.md", text.encode())
@@ -271,15 +271,15 @@ def test_vectors_count_once_the_model_has_proven_itself(place: Shelf) -> None:
             return [[float(f"bolt{n}" in t.split() or f"nut{n}" in t.split()) for n in range(40)] for t in texts]
 
     asyncio.run(worked_off(Ingestion(place.opened, Same())))
-    assert library.show("manual").vector_weight == 0
-    library.update("manual", CollectionChange(endpoint_id=""), NOW_S)
-    library.update("manual", CollectionChange(endpoint_id=ENDPOINT), NOW_S)
+    assert holdings.show("manual").vector_weight == 0
+    holdings.update("manual", CollectionChange(endpoint_id=""), NOW_S)
+    holdings.update("manual", CollectionChange(endpoint_id=ENDPOINT), NOW_S)
     asyncio.run(worked_off(Ingestion(place.opened, Apart(), Work(vector_weight=0.4))))
-    assert library.show("manual").vector_weight == 0.4
+    assert holdings.show("manual").vector_weight == 0.4
 
 
 def test_a_vectors_job_of_a_collection_without_an_endpoint_is_done_at_once(place: Shelf) -> None:
-    place.store.submit(vectors_job(place.library().show("manual").id, NOW_S), b"")
+    place.store.submit(vectors_job(place.holdings().show("manual").id, NOW_S), b"")
     assert [job.state for job in place.work_off()] == ["done"]
 
 
@@ -323,30 +323,30 @@ def test_a_worker_killed_at_any_step_leaves_nothing_half_done(place: Shelf, tmp_
         killed_at(path, victim, stage)
         check_whole(place)
     with worker(path) as process:
-        last = {job.id for job in place.library().jobs("manual") if job.state not in ("done", "failed")}
+        last = {job.id for job in place.holdings().jobs("manual") if job.state not in ("done", "failed")}
         while last:
             assert process.poll() is None
             if told(process.stdout)[1] == "over":
-                last = {each for each in last if place.library().job(each).state not in ("done", "failed")}
-    jobs = place.library().jobs("manual")
+                last = {each for each in last if place.holdings().job(each).state not in ("done", "failed")}
+    jobs = place.holdings().jobs("manual")
     assert {job.state for job in jobs} == {"done"}
     assert check_whole(place) == len(BODIES)
     for number in range(len(BODIES)):
-        best = place.library().search(["manual"], f"code{number}x")[0]
+        best = place.holdings().search(["manual"], f"code{number}x")[0]
         assert best.document.source == f"part-{number}.md"
 
 
 def check_whole(place: Shelf) -> int:
     """Every document that is there has all of its chunks, which words find; how many there are."""
-    library = place.library()
-    collection = library.show("manual")
-    found = list(library.every_document("manual"))
+    holdings = place.holdings()
+    collection = holdings.show("manual")
+    found = list(holdings.every_document("manual"))
     for document in found:
         expected = chunk(
             parse(document.source, BODIES[document.source], Limits()), document_id(collection.id, document.source)
         )
-        assert library.chunks(document.id) == expected
+        assert holdings.chunks(document.id) == expected
         assert document.chunks == len(expected)
         number = document.source.removeprefix("part-").removesuffix(".md")
-        assert [hit.document.id for hit in library.search(["manual"], f"code{number}x")] == [document.id]
+        assert [hit.document.id for hit in holdings.search(["manual"], f"code{number}x")] == [document.id]
     return len(found)

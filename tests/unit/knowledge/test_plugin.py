@@ -36,12 +36,12 @@ FEES = "# Fees\n\nA late book costs 0.20 a day.\n"
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Shelf]:
     with shelf(tmp_path) as made:
-        library = made.library()
-        library.create("guide", NOW_S)
-        library.create("fees", NOW_S)
-        library.upload("guide", "指南.md", GUIDE.encode(), NOW_S)
-        library.upload("fees", "fees.md", FEES.encode(), NOW_S)
-        foreign = made.library("umbrella")
+        holdings = made.holdings()
+        holdings.create("guide", NOW_S)
+        holdings.create("fees", NOW_S)
+        holdings.upload("guide", "指南.md", GUIDE.encode(), NOW_S)
+        holdings.upload("fees", "fees.md", FEES.encode(), NOW_S)
+        foreign = made.holdings("umbrella")
         foreign.create("guide", NOW_S)
         foreign.upload("guide", "secret.md", b"# Secret\n\nA late book of umbrella costs 9.99 a day.\n", NOW_S)
         made.work_off()
@@ -85,8 +85,8 @@ def test_the_threshold_is_a_setting(place: Shelf) -> None:
 def test_every_field_of_a_reference_is_there(place: Shelf) -> None:
     findings = found(plugin(place), quest("图书馆周一开放吗"))
     snippet = findings.snippets[0]
-    (document,), _ = place.library().documents("guide")
-    chunk = place.library().chunks(document.id)[0]
+    (document,), _ = place.holdings().documents("guide")
+    chunk = place.holdings().chunks(document.id)[0]
     reference = snippet.reference
     assert snippet.text == chunk.text == "图书馆周二至周日九点开放，周一闭馆。"
     assert (reference.collection_name, reference.project) == ("guide", "default")
@@ -106,7 +106,7 @@ def test_what_is_said_of_a_page_is_told(place: Shelf) -> None:
         "cover_width": "640",
         "cover_height": "x",
     }
-    place.library().upload("fees", "page.html", b"<p>A lost zeppelin costs 300.</p>", NOW_S, meta=meta)
+    place.holdings().upload("fees", "page.html", b"<p>A lost zeppelin costs 300.</p>", NOW_S, meta=meta)
     place.work_off()
     reference = found(plugin(place), quest("lost zeppelin")).snippets[0].reference
     assert (reference.url, reference.site_name, reference.title) == ("https://example.com/fees", "Example", "All fees")
@@ -122,7 +122,7 @@ def test_another_accounts_collection_of_the_same_name_is_not_searched(place: She
 
 
 def test_a_collection_that_is_gone_is_left_out(place: Shelf) -> None:
-    place.library().delete("guide")
+    place.holdings().delete("guide")
     assert found(plugin(place), quest("late book")).snippets
     gone = quest("late book", "guide")
     assert found(plugin(place), gone) == Findings(count=0)
@@ -172,7 +172,7 @@ class Model:
 
 
 async def vectorized(place: Shelf, model: Model, weight: float) -> None:
-    for collection in place.library().list():
+    for collection in place.holdings().list():
         bound = structs.replace(collection, endpoint_id="ep-1", embedding_model="model-1", vector_weight=weight)
         place.store.change(bound)
         missing = place.store.without_vectors(collection.id, 100)
@@ -180,7 +180,7 @@ async def vectorized(place: Shelf, model: Model, weight: float) -> None:
 
 
 def ask(place: Shelf, model: Model, query: str) -> list[Hit]:
-    return asyncio.run(Searching(place.opened, model).search(place.library().list(), query, 3))
+    return asyncio.run(Searching(place.opened, model).search(place.holdings().list(), query, 3))
 
 
 def test_vectors_find_what_no_word_does_where_they_count(place: Shelf) -> None:
@@ -206,7 +206,7 @@ def test_a_reranking_server_has_the_last_word(place: Shelf) -> None:
 
     plain = Searching(place.opened)
     turned = Searching(place.opened, None, last_first)
-    own = place.library().list()
+    own = place.holdings().list()
     first = [hit.chunk.id for hit in asyncio.run(plain.search(own, "books costs", 10))]
     assert len(first) > 1
     assert [hit.chunk.id for hit in asyncio.run(turned.search(own, "books costs", 10))] == first[::-1]

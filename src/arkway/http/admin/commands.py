@@ -22,7 +22,7 @@ from arkway.admin.usage import UsageReports
 from arkway.core.audit import Actor
 from arkway.core.model import ModelCard
 from arkway.http.admin.shapes import Model, Status
-from arkway.knowledge.library import Library
+from arkway.knowledge.holdings import Holdings
 
 FindModel = Callable[[str, str], tuple[ModelCard, str] | None]
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Commands(msgspec.Struct, frozen=True, kw_only=True):
     access_keys: Callable[[str, str, Actor], AccessKeys]
     endpoints: Callable[[str, str, Actor], Endpoints]
     bots: Callable[[str, str, Actor], Bots]
-    library: Callable[[str, str, Actor], Library]
+    holdings: Callable[[str, str, Actor], Holdings]
     limits: Callable[[str, str, Actor], Limits]
     aliases: Callable[[Actor], Aliases]
     prices: Callable[[Actor], Prices]

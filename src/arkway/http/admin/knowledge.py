@@ -15,7 +15,7 @@ from arkway.http.admin.errors import Conflict, NotFound
 from arkway.http.admin.operations import Operation, Request, Uploaded
 from arkway.http.admin.paging import Order
 from arkway.http.admin.shapes import Description, Removed, Taken
-from arkway.knowledge.library import (
+from arkway.knowledge.holdings import (
     FILE_NAME_MAX_CHARACTERS,
     NAME_MAX_CHARACTERS,
     QUERY_MAX_CHARACTERS,
@@ -24,7 +24,7 @@ from arkway.knowledge.library import (
     UPLOAD_MAX_BYTES,
     CollectionChange,
     CollectionExists,
-    Library,
+    Holdings,
     NotThere,
 )
 
@@ -98,7 +98,7 @@ class Reindexed(msgspec.Struct, frozen=True):
 
 
 class _Translated:
-    """What the library raises, as the Admin API answers it."""
+    """What the holdings raise, as the Admin API answers it."""
 
     def __enter__(self) -> Self:
         return self
@@ -110,11 +110,11 @@ class _Translated:
             raise Conflict(error.message) from None
 
 
-def _library(commands: Commands, request: Request) -> Library:
-    return commands.library(request.account, request.project, request.actor)
+def _library(commands: Commands, request: Request) -> Holdings:
+    return commands.holdings(request.account, request.project, request.actor)
 
 
-Do = Callable[[Library, Request], Any]
+Do = Callable[[Holdings, Request], Any]
 
 
 def _run(do: Do) -> Callable[[Commands, Request], Any]:
@@ -125,99 +125,99 @@ def _run(do: Do) -> Callable[[Commands, Request], Any]:
     return run
 
 
-def _shown(library: Library, collection: Collection) -> CollectionShown:
-    return CollectionShown(**structs.asdict(collection), documents=library.documents(collection.id, 0, 1)[1])
+def _shown(holdings: Holdings, collection: Collection) -> CollectionShown:
+    return CollectionShown(**structs.asdict(collection), documents=holdings.documents(collection.id, 0, 1)[1])
 
 
-def list_collections(library: Library, _: Request) -> Sequence[CollectionShown]:
-    return [_shown(library, collection) for collection in library.list()]
+def list_collections(holdings: Holdings, _: Request) -> Sequence[CollectionShown]:
+    return [_shown(holdings, collection) for collection in holdings.list()]
 
 
-def create_collection(library: Library, request: Request) -> CollectionShown:
+def create_collection(holdings: Holdings, request: Request) -> CollectionShown:
     """Raises CollectionExists, InvalidField for an endpoint that the project does not have."""
     body: CreateCollection = request.body
-    made = library.create(
+    made = holdings.create(
         body.name, request.now_s, kind=body.kind, description=body.description, endpoint_id=body.endpoint_id
     )
-    return _shown(library, made)
+    return _shown(holdings, made)
 
 
-def show_collection(library: Library, request: Request) -> CollectionShown:
-    return _shown(library, library.show(request.name))
+def show_collection(holdings: Holdings, request: Request) -> CollectionShown:
+    return _shown(holdings, holdings.show(request.name))
 
 
-def update_collection(library: Library, request: Request) -> CollectionShown:
+def update_collection(holdings: Holdings, request: Request) -> CollectionShown:
     """Raises as `create_collection`, NotThere."""
     given = {name: value for name, value in structs.asdict(request.body).items() if value is not UNSET}
     if not given:
-        return show_collection(library, request)
-    return _shown(library, library.update(request.name, CollectionChange(**given), request.now_s))
+        return show_collection(holdings, request)
+    return _shown(holdings, holdings.update(request.name, CollectionChange(**given), request.now_s))
 
 
-def delete_collection(library: Library, request: Request) -> Removed:
+def delete_collection(holdings: Holdings, request: Request) -> Removed:
     """Raises NotThere."""
-    library.delete(request.name)
+    holdings.delete(request.name)
     return Removed(1)
 
 
-def reindex_collection(library: Library, request: Request) -> Reindexed:
-    return Reindexed(library.reindex(request.name, request.now_s))
+def reindex_collection(holdings: Holdings, request: Request) -> Reindexed:
+    return Reindexed(holdings.reindex(request.name, request.now_s))
 
 
-def search_collection(library: Library, request: Request) -> Sequence[FoundChunk]:
+def search_collection(holdings: Holdings, request: Request) -> Sequence[FoundChunk]:
     """Raises NotThere, InvalidField."""
     body: SearchCollection = request.body
-    return [_found(hit) for hit in library.search([request.name], body.query, body.limit)]
+    return [_found(hit) for hit in holdings.search([request.name], body.query, body.limit)]
 
 
 def _found(hit: Hit) -> FoundChunk:
     return FoundChunk(hit.score, hit.chunk, hit.document)
 
 
-def list_documents(library: Library, request: Request) -> Sequence[Document]:
-    return [*library.every_document(request.name)]
+def list_documents(holdings: Holdings, request: Request) -> Sequence[Document]:
+    return [*holdings.every_document(request.name)]
 
 
-def upload_document(library: Library, request: Request) -> Job:
+def upload_document(holdings: Holdings, request: Request) -> Job:
     """Raises MissingField without a file name, InvalidField, UnsupportedInput for a file that is not taken."""
     query: UploadWanted = request.query
     sent: Uploaded = request.body
     file_name = query.file_name or sent.file_name
-    library.show(request.name)
+    holdings.show(request.name)
     if not file_name:
         raise MissingField("file_name")
     meta = {name: value for name in ("title", "url") if (value := getattr(query, name))}
-    return library.upload(request.name, file_name, sent.content, request.now_s, source=query.source, meta=meta)
+    return holdings.upload(request.name, file_name, sent.content, request.now_s, source=query.source, meta=meta)
 
 
-def show_document(library: Library, request: Request) -> Document:
-    return library.document(request.name)
+def show_document(holdings: Holdings, request: Request) -> Document:
+    return holdings.document(request.name)
 
 
-def delete_document(library: Library, request: Request) -> Removed:
+def delete_document(holdings: Holdings, request: Request) -> Removed:
     """Raises NotThere."""
-    library.delete_document(request.name)
+    holdings.delete_document(request.name)
     return Removed(1)
 
 
-def list_chunks(library: Library, request: Request) -> Sequence[Chunk]:
-    return library.chunks(request.name)
+def list_chunks(holdings: Holdings, request: Request) -> Sequence[Chunk]:
+    return holdings.chunks(request.name)
 
 
-def show_chunk(library: Library, request: Request) -> Chunk:
-    return library.chunk(request.name)
+def show_chunk(holdings: Holdings, request: Request) -> Chunk:
+    return holdings.chunk(request.name)
 
 
-def list_jobs(library: Library, request: Request) -> Sequence[Job]:
-    return library.jobs(request.name, JOBS_SHOWN)
+def list_jobs(holdings: Holdings, request: Request) -> Sequence[Job]:
+    return holdings.jobs(request.name, JOBS_SHOWN)
 
 
-def show_job(library: Library, request: Request) -> Job:
-    return library.job(request.name)
+def show_job(holdings: Holdings, request: Request) -> Job:
+    return holdings.job(request.name)
 
 
-def cancel_job(library: Library, request: Request) -> Job:
-    return library.cancel(request.name, request.now_s)
+def cancel_job(holdings: Holdings, request: Request) -> Job:
+    return holdings.cancel(request.name, request.now_s)
 
 
 OPERATIONS = (

@@ -79,7 +79,7 @@ class Backing(msgspec.Struct, frozen=True):
     submitted: Callable[[], None] = lambda: None
 
 
-class Library:
+class Holdings:
     """The commands on the collections of one project; the audit log names ``actor`` for each change.
 
     A collection is named by its name or its id. Methods raise StoreUnavailable.

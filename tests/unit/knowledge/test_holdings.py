@@ -1,4 +1,4 @@
-"""Collections of projects: what the library does, what it refuses, and that another project's are not there."""
+"""Collections of projects: what the holdings do, what they refuse, and that another project's are not there."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 from arkway.core.errors import InvalidField, TooLarge, UnsupportedInput
 from arkway.knowledge.folder import compared
-from arkway.knowledge.library import (
+from arkway.knowledge.holdings import (
     UPLOAD_MAX_BYTES,
     CollectionChange,
     CollectionExists,
-    Library,
+    Holdings,
     NotThere,
     is_vectors_job,
 )
@@ -29,54 +29,54 @@ def place(tmp_path: Path) -> Iterator[Shelf]:
         yield made
 
 
-def filled(place: Shelf) -> Library:
-    library = place.library()
-    library.create("manual", NOW_S)
-    library.upload("manual", "guide.md", GUIDE, NOW_S)
+def filled(place: Shelf) -> Holdings:
+    holdings = place.holdings()
+    holdings.create("manual", NOW_S)
+    holdings.upload("manual", "guide.md", GUIDE, NOW_S)
     assert [job.state for job in place.work_off()] == ["done"]
-    return library
+    return holdings
 
 
 def test_a_file_becomes_chunks_that_are_found(place: Shelf) -> None:
-    library = filled(place)
-    (document,), total = library.documents("manual")
+    holdings = filled(place)
+    (document,), total = holdings.documents("manual")
     assert (total, document.source, document.type, document.title) == (1, "guide.md", "md", "Pumps")
-    assert [chunk.path for chunk in library.chunks(document.id)] == [("Pumps", "Warranty"), ("Pumps", "Noise")]
-    best = library.search(["manual"], "How long is the warranty?")[0]
+    assert [chunk.path for chunk in holdings.chunks(document.id)] == [("Pumps", "Warranty"), ("Pumps", "Noise")]
+    best = holdings.search(["manual"], "How long is the warranty?")[0]
     assert best.chunk.text == "The warranty lasts 24 months."
-    assert library.chunk(best.chunk.id) == best.chunk
+    assert holdings.chunk(best.chunk.id) == best.chunk
 
 
 def test_the_same_content_again_changes_nothing(place: Shelf) -> None:
-    library = filled(place)
-    before = library.documents("manual")
-    library.upload("manual", "guide.md", GUIDE, NOW_S + 9)
+    holdings = filled(place)
+    before = holdings.documents("manual")
+    holdings.upload("manual", "guide.md", GUIDE, NOW_S + 9)
     (job,) = place.work_off()
     assert (job.state, job.change and (job.change.added, job.change.kept, job.change.removed)) == ("done", (0, 2, 0))
-    assert library.documents("manual") == before
+    assert holdings.documents("manual") == before
 
 
 def test_another_content_touches_the_changed_chunks_alone(place: Shelf) -> None:
-    library = filled(place)
-    (document,), _ = library.documents("manual")
-    before = {chunk.path[-1]: chunk.id for chunk in library.chunks(document.id)}
-    library.upload("manual", "guide.md", GUIDE.replace(b"24", b"36"), NOW_S)
+    holdings = filled(place)
+    (document,), _ = holdings.documents("manual")
+    before = {chunk.path[-1]: chunk.id for chunk in holdings.chunks(document.id)}
+    holdings.upload("manual", "guide.md", GUIDE.replace(b"24", b"36"), NOW_S)
     (job,) = place.work_off()
     assert job.change
     assert (job.change.added, job.change.kept, job.change.removed) == (1, 1, 1)
-    after = {chunk.path[-1]: chunk.id for chunk in library.chunks(document.id)}
+    after = {chunk.path[-1]: chunk.id for chunk in holdings.chunks(document.id)}
     assert after["Noise"] == before["Noise"]
     assert after["Warranty"] != before["Warranty"]
-    assert [hit.chunk.text for hit in library.search(["manual"], "warranty 24")] == ["The warranty lasts 36 months."]
+    assert [hit.chunk.text for hit in holdings.search(["manual"], "warranty 24")] == ["The warranty lasts 36 months."]
 
 
 def test_what_is_another_projects_is_not_there(place: Shelf) -> None:
-    library = filled(place)
-    (document,), _ = library.documents("manual")
-    chunk = library.chunks(document.id)[0]
-    (job,) = library.jobs("manual")
-    own = library.show("manual")
-    for other in (place.library("acme", "second"), place.library("umbrella")):
+    holdings = filled(place)
+    (document,), _ = holdings.documents("manual")
+    chunk = holdings.chunks(document.id)[0]
+    (job,) = holdings.jobs("manual")
+    own = holdings.show("manual")
+    for other in (place.holdings("acme", "second"), place.holdings("umbrella")):
         asked: list[tuple[str, Callable[[str], Any]]] = [
             (own.id, other.show),
             ("manual", other.show),
@@ -99,25 +99,25 @@ def test_what_is_another_projects_is_not_there(place: Shelf) -> None:
             with pytest.raises(NotThere) as nobody:
                 ask("nothing")
             assert foreign.value.message.replace(name, "NAME") == nobody.value.message.replace("nothing", "NAME")
-    assert library.show("manual") == own
-    assert library.documents("manual")[0] == [document]
+    assert holdings.show("manual") == own
+    assert holdings.documents("manual")[0] == [document]
 
 
 def test_a_name_is_taken_once_in_a_project(place: Shelf) -> None:
-    place.library().create("manual", NOW_S)
+    place.holdings().create("manual", NOW_S)
     with pytest.raises(CollectionExists):
-        place.library().create("manual", NOW_S)
-    assert place.library("acme", "second").create("manual", NOW_S).project == "second"
+        place.holdings().create("manual", NOW_S)
+    assert place.holdings("acme", "second").create("manual", NOW_S).project == "second"
 
 
 @pytest.mark.parametrize("name", ["", " a", "a,b", "a=b", "a:b", "a/b", "a\nb", "x" * 129])
 def test_names_that_no_action_could_say_are_refused(place: Shelf, name: str) -> None:
     with pytest.raises(InvalidField):
-        place.library().create(name, NOW_S)
+        place.holdings().create(name, NOW_S)
 
 
 def test_an_upload_that_cannot_be_taken_is_refused_at_once(place: Shelf) -> None:
-    library = filled(place)
+    holdings = filled(place)
     for file_name, body, error in (
         ("guide.exe", b"MZ", UnsupportedInput),
         ("guide", b"text", UnsupportedInput),
@@ -127,34 +127,34 @@ def test_an_upload_that_cannot_be_taken_is_refused_at_once(place: Shelf) -> None
         ("guide.md", bytes(UPLOAD_MAX_BYTES + 1), TooLarge),
     ):
         with pytest.raises(error):
-            library.upload("manual", file_name, body, NOW_S)
-    assert len(library.jobs("manual")) == 1
+            holdings.upload("manual", file_name, body, NOW_S)
+    assert len(holdings.jobs("manual")) == 1
 
 
 def test_a_file_that_cannot_be_read_fails_with_the_reason(place: Shelf) -> None:
-    library = filled(place)
-    library.upload("manual", "broken.docx", b"PK\x03\x04 this is no archive", NOW_S)
+    holdings = filled(place)
+    holdings.upload("manual", "broken.docx", b"PK\x03\x04 this is no archive", NOW_S)
     (job,) = place.work_off()
     assert (job.state, job.attempts) == ("failed", 1)
     assert "damaged" in job.error
-    assert library.documents("manual")[1] == 1
+    assert holdings.documents("manual")[1] == 1
 
 
 def test_a_job_that_waits_can_be_called_off(place: Shelf) -> None:
-    library = filled(place)
-    job = library.upload("manual", "more.md", b"# More\n\nText.\n", NOW_S)
-    assert library.cancel(job.id, NOW_S).state == "failed"
+    holdings = filled(place)
+    job = holdings.upload("manual", "more.md", b"# More\n\nText.\n", NOW_S)
+    assert holdings.cancel(job.id, NOW_S).state == "failed"
     assert place.work_off() == []
-    assert library.documents("manual")[1] == 1
+    assert holdings.documents("manual")[1] == 1
 
 
 def test_every_change_is_on_record_before_it_is_made(place: Shelf) -> None:
-    library = filled(place)
-    (document,), _ = library.documents("manual")
-    library.update("manual", CollectionChange(description="of pumps"), NOW_S)
-    library.reindex("manual", NOW_S)
-    library.delete_document(document.id)
-    library.delete("manual")
+    holdings = filled(place)
+    (document,), _ = holdings.documents("manual")
+    holdings.update("manual", CollectionChange(description="of pumps"), NOW_S)
+    holdings.reindex("manual", NOW_S)
+    holdings.delete_document(document.id)
+    holdings.delete("manual")
     assert [entry.action for entry in place.entries] == [
         "collections.create",
         "documents.upload",
@@ -167,31 +167,31 @@ def test_every_change_is_on_record_before_it_is_made(place: Shelf) -> None:
 
 
 def test_what_cannot_be_put_on_record_does_not_happen(place: Shelf) -> None:
-    library = filled(place)
+    holdings = filled(place)
 
     def refuse(_: object) -> None:
         raise InvalidField("the log is full")
 
-    blocked = Library(type(place.backing)(place.opened, place.backing.asking, place.backing.check_endpoint, refuse))
+    blocked = Holdings(type(place.backing)(place.opened, place.backing.asking, place.backing.check_endpoint, refuse))
     with pytest.raises(InvalidField, match="full"):
         blocked.create("second", NOW_S)
-    assert [each.name for each in library.list()] == ["manual"]
+    assert [each.name for each in holdings.list()] == ["manual"]
     assert blocked.list() == []
 
 
 def test_another_endpoint_means_other_vectors(place: Shelf) -> None:
-    library = filled(place)
+    holdings = filled(place)
     with pytest.raises(InvalidField):
-        library.update("manual", CollectionChange(endpoint_id="ep-unknown"), NOW_S)
-    changed = library.update("manual", CollectionChange(endpoint_id=ENDPOINT), NOW_S)
+        holdings.update("manual", CollectionChange(endpoint_id="ep-unknown"), NOW_S)
+    changed = holdings.update("manual", CollectionChange(endpoint_id=ENDPOINT), NOW_S)
     assert (changed.endpoint_id, changed.vector_weight) == (ENDPOINT, 0.0)
-    assert is_vectors_job(library.jobs("manual")[0])
+    assert is_vectors_job(holdings.jobs("manual")[0])
 
 
 def test_reindexing_keeps_everything_found(place: Shelf) -> None:
-    library = filled(place)
-    assert library.reindex("manual", NOW_S) == 2
-    assert library.search(["manual"], "warranty")[0].chunk.path[-1] == "Warranty"
+    holdings = filled(place)
+    assert holdings.reindex("manual", NOW_S) == 2
+    assert holdings.search(["manual"], "warranty")[0].chunk.path[-1] == "Warranty"
 
 
 def test_a_folder_is_compared_with_what_is_there(place: Shelf, tmp_path: Path) -> None:
@@ -203,16 +203,16 @@ def test_a_folder_is_compared_with_what_is_there(place: Shelf, tmp_path: Path) -
     (folder / "deep" / "more.txt").write_bytes(b"Other things.")
     (folder / "program.exe").write_bytes(b"MZ")
     (folder / "link.md").symlink_to(folder / "guide.md")
-    library = filled(place)  # its guide.md comes from no folder, and stays
-    plan = compared(folder, "docs", library.every_document("manual"), 500)
+    holdings = filled(place)  # its guide.md comes from no folder, and stays
+    plan = compared(folder, "docs", holdings.every_document("manual"), 500)
     assert [each.source for each in plan.added] == ["docs/guide.md", "docs/deep/more.txt"]
     assert [Path(each.path).name for each in plan.skipped] == ["program.exe"]
     for found in plan.added:
-        library.upload("manual", Path(found.path).name, Path(found.path).read_bytes(), NOW_S, source=found.source)
+        holdings.upload("manual", Path(found.path).name, Path(found.path).read_bytes(), NOW_S, source=found.source)
     place.work_off()
     (folder / "guide.md").write_bytes(GUIDE.replace(b"24", b"36"))
     (folder / "deep" / "more.txt").unlink()
-    plan = compared(folder, "docs", library.every_document("manual"), 500)
+    plan = compared(folder, "docs", holdings.every_document("manual"), 500)
     assert ([each.source for each in plan.changed], plan.added, plan.unchanged) == (["docs/guide.md"], (), 0)
     assert [each.source for each in plan.gone] == ["docs/deep/more.txt"]
     with pytest.raises(InvalidField):
