@@ -17,6 +17,8 @@ from benchmarks.gateways.gateway import FRAMES, QUESTION, Command, Gateway, Plac
 from benchmarks.processes import ARKWAY, ROOT, environment
 
 V3_PATH = "/api/v3/chat/completions"
+V3_BOTS_PATH = "/api/v3/bots/chat/completions"
+BOT_PROMPT = "你是一位植物学家,回答简短而准确。"
 LIMITS = ("--rpm", "1e9", "--tpm", "1e12", "--concurrency", "1e6", "--tokens-per-day", "1e15")
 
 
@@ -47,6 +49,8 @@ class Arkway(Gateway):
         url = f"http://127.0.0.1:{place.upstream_port}/v1"
         served = run(place, "upstreams", "add", "mock", url, "--serve", "mock", "--context-tokens", "65536")
         self.endpoint = str(served["serving"][0]["endpoints"][0])
+        bot = run(place, "bots", "create", "--name", "benchmark", "--endpoint", self.endpoint, "--prompt", BOT_PROMPT)
+        self.bot = str(bot["id"])
         key = run(place, "keys", "create", "--name", "benchmark")
         pair = run(place, "aksk", "create", "--name", "benchmark", "--role", "inference")
         self.key = str(key["secret"])
@@ -55,23 +59,31 @@ class Arkway(Gateway):
             run(place, "limits", "set", "--key", subject, *LIMITS)
 
     def wires(self, place: Place) -> list[Wire]:
-        """v3 first; then the older generations, by key and signed. A signature is good for 15 minutes."""
+        """v3 first; then the older generations, by key and signed; then a bot that looks nothing up, on two wires.
+
+        A signature is good for 15 minutes.
+        """
         v2_path = f"/api/v2/endpoint/{self.endpoint}/chat"
         older: tuple[tuple[str, str, dict[str, Any]], ...] = (
             ("v1", "/api/v1/chat", {"model": {"name": "mock"}}),
             ("v2", v2_path, {}),
         )
-        return [self._v3(place.port)] + [
-            self._older(place.port, name, path, model, signed=signed)
+        generations = [
+            self._older(place.port, f"{name} {'signed' if signed else 'key'}", path, model, signed=signed)
             for name, path, model in older
             for signed in (False, True)
         ]
+        bots = [
+            self._older(place.port, "v2 bot", f"/api/v2/bots/{self.bot}/chat", {}, signed=False),
+            self._v3(place.port, "v3 bot", V3_BOTS_PATH, self.bot),
+        ]
+        return [self._v3(place.port, "chat", V3_PATH, self.endpoint), *generations, *bots]
 
-    def _v3(self, port: int) -> Wire:
-        body = {"model": self.endpoint, "messages": QUESTION, "temperature": 0.7}
+    def _v3(self, port: int, name: str, path: str, model: str) -> Wire:
+        body = {"model": model, "messages": QUESTION, "temperature": 0.7}
         right, wrong = ({"Authorization": f"Bearer {each}"} for each in (self.key, "wrong"))
-        stream = post(port, V3_PATH, {**body, "stream": True, "max_tokens": FRAMES}, right)
-        return Wire("chat", post(port, V3_PATH, body, right), stream, post(port, V3_PATH, body, wrong))
+        stream = post(port, path, {**body, "stream": True, "max_tokens": FRAMES}, right)
+        return Wire(name, post(port, path, body, right), stream, post(port, path, body, wrong))
 
     def _older(self, port: int, name: str, path: str, model: dict[str, Any], *, signed: bool) -> Wire:
         parameters = {"temperature": 0.7}
@@ -80,7 +92,7 @@ class Arkway(Gateway):
             {**model, "messages": QUESTION, "parameters": {**parameters, "max_new_tokens": FRAMES}, "stream": True},
         )
         question, stream = (self._proven(port, path, msgspec.json.encode(body), signed=signed) for body in bodies)
-        return Wire(f"{name} {'signed' if signed else 'key'}", question, stream, frames_differ=not signed)
+        return Wire(name, question, stream, frames_differ=not signed)
 
     def _proven(self, port: int, path: str, payload: bytes, *, signed: bool) -> bytes:
         if not signed:

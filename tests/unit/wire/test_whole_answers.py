@@ -10,9 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from arkway.core.bot import BotUsage, ModelUse
 from arkway.core.chat import ChatReply, ChatRequest, Choice, FinishReason, ReplyTag, ToolCall, Usage
 from arkway.core.errors import ArkwayError
 from arkway.core.events import Event
+from arkway.core.reference import Reference
 from arkway.wire import json
 from arkway.wire.maas_shape import reply as maas
 from arkway.wire.maas_shape.reply import ReplyStyle
@@ -162,6 +164,20 @@ def test_a_text_leaves_in_the_openai_shape_as_any_answer_does(
     reply, tag = ChatReply((Choice(index, text, reason),), counts), ReplyTag(call_id, 1793500000, model)
     wanted = json.dumps(openai._completion(reply, tag, legacy))
     assert openai.completion(reply, tag, legacy_functions=legacy) == wanted
+
+
+USES = st.builds(BotUsage, st.tuples(st.builds(ModelUse, TEXTS, st.integers(0, 99), st.integers(0, 99))))
+SOURCES = st.lists(st.builds(Reference, idx=st.integers(0, 9), url=TEXTS, title=TEXTS, summary=TEXTS), max_size=2)
+
+
+@given(TEXTS, COUNTS, st.none() | USES, SOURCES.map(tuple))
+@example("a", Usage(1, 2), BotUsage(), ())
+def test_a_text_of_a_bots_leaves_as_any_answer_does(
+    text: str, counts: Usage, used: BotUsage | None, sources: tuple[Reference, ...]
+) -> None:
+    reply = ChatReply((Choice(0, text, "stop"),), counts, sources, used)
+    tag = ReplyTag("i", 1793500000, "bot-1")
+    assert openai.completion(reply, tag) == json.dumps(openai._completion(reply, tag, False))
 
 
 STYLES = [ReplyStyle(one_choice=one, request_id=named) for one in (True, False) for named in (True, False)]

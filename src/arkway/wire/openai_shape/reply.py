@@ -28,28 +28,33 @@ LOGPROB_MIN = -9999.0
 
 _quoted = orjson.dumps
 _ONLY_TEXT = (
-    b'{"choices":[{"finish_reason":%b,"index":%d,"logprobs":null,"message":{"content":%b,"role":"assistant"}}],'
-    b'"created":%d,"id":%b,"model":%b,"object":"chat.completion","usage":{"completion_tokens":%d,'
+    b'{%b"choices":[{"finish_reason":%b,"index":%d,"logprobs":null,"message":{"content":%b,"role":"assistant"}}],'
+    b'"created":%d,"id":%b,%b"model":%b,"object":"chat.completion",%b"usage":{"completion_tokens":%d,'
     b'"completion_tokens_details":{"reasoning_tokens":%d},"prompt_tokens":%d,'
     b'"prompt_tokens_details":{"cached_tokens":%d},"total_tokens":%d}}'
 )
 """What `_completion` makes of one answer that is nothing but a text, as nearly every answer is."""
+_NO_BOT = (b"", b"", b"")
 
 
 def completion(reply: ChatReply, tag: ReplyTag, *, legacy_functions: bool = False) -> bytes:
     """A whole ``chat.completion`` object in JSON."""
-    choice = reply.choices[0] if len(reply.choices) == 1 and not (legacy_functions or _of_bot(reply)) else None
+    choice = reply.choices[0] if len(reply.choices) == 1 and not legacy_functions else None
     if choice is None or choice.reasoning or choice.tool_calls or choice.logprobs is not None or choice.moderation_hit:
         return json.dumps(_completion(reply, tag, legacy_functions))
     counts = reply.usage
     try:
+        used, metadata, sources = _bot_parts(reply) if _of_bot(reply) else _NO_BOT
         return _ONLY_TEXT % (
+            used,
             _quoted(choice.finish_reason),
             choice.index,
             _quoted(choice.text),
             tag.created,
             _quoted(tag.id),
+            metadata,
             _quoted(tag.model),
+            sources,
             counts.completion_tokens,
             counts.reasoning_tokens,
             counts.prompt_tokens,
@@ -62,6 +67,12 @@ def completion(reply: ChatReply, tag: ReplyTag, *, legacy_functions: bool = Fals
 
 def _of_bot(reply: ChatReply) -> bool:
     return reply.bot_usage is not None or bool(reply.references)
+
+
+def _bot_parts(reply: ChatReply) -> tuple[bytes, bytes, bytes]:
+    """What a bot's answer has besides, each where the alphabet puts it."""
+    used = b"" if reply.bot_usage is None else b'"bot_usage":%b,' % json.dumps(bot_usage(reply.bot_usage))
+    return used, b'"metadata":{},', b'"references":%b,' % json.dumps(references(reply.references))
 
 
 def _completion(reply: ChatReply, tag: ReplyTag, legacy_functions: bool) -> dict[str, Any]:
