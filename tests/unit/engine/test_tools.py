@@ -149,8 +149,8 @@ def test_tools_as_text_for_a_template_without_them() -> None:
 @pytest.mark.parametrize(
     "hostile",
     [
-        '{"name": "get_time", "arguments": {"a": ' + "[" * 5000 + "]" * 5000 + "}}",
-        '{"function": ' * 3000 + "{}" + "}" * 3000,
+        '{"name": "get_time", "arguments": {"a": ' + "[" * 50_000 + "]" * 50_000 + "}}",
+        '{"function": ' * 50_000 + "{}" + "}" * 50_000,
         '{"name": "get_time", "arguments": "\\ud800"}',
     ],
 )
