@@ -12,10 +12,12 @@ from arkway.backends.moderation.scanning import Hit
 from arkway.backends.moderation.strategy import Strategy
 from arkway.backends.moderation.words import WordList
 from arkway.core.chat import ChatRequest
+from arkway.core.errors import InputBlocked
 from arkway.core.events import Delta
 from arkway.core.model import Deployment
 from arkway.flow.pumped import pushing
 from arkway.testing import (
+    BOT_ID,
     CHAT_CARD,
     ENDPOINT_ID,
     MemoryLedger,
@@ -28,9 +30,10 @@ from arkway.testing import (
 from arkway.testing.doubles import Step
 from tests.tools.client import Connection, Reply
 from tests.tools.waiting import until
-from tests.tools.wires import BOT_ID, CLIENTS, OF_BOTS, OPENAI, V3, Wire
+from tests.tools.wires import CLIENTS, OF_BOTS, OPENAI, V3, Wire
 
-EVERY = pytest.mark.parametrize("wire", [*CLIENTS, *OF_BOTS], ids=repr)
+OF_MODELS = [wire for wire in CLIENTS if wire not in OF_BOTS]
+EVERY = pytest.mark.parametrize("wire", [*OF_MODELS, *OF_BOTS], ids=repr)
 WAYS = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 PLAIN_ENDPOINT_ID = "ep-20990101000000-plain"
 STRATEGY = Strategy(
@@ -83,18 +86,30 @@ def settled(scene: Scene) -> tuple[str, int, int]:
 @EVERY
 @WAYS
 def test_what_may_not_be_asked_is_refused_and_costs_nothing(scene: Scene, wire: Wire, stream: bool) -> None:
-    reply = scene.ask(wire, "说说坏\u200b人", stream=stream)
+    refused(wire, scene.ask(wire, "说说坏\u200b人", stream=stream), stream=stream, place="messages[0]")
+    assert scene.backend.requests == []
+    assert settled(scene) == ("refused", 0, 0)
+    assert scene.counted == [("input", "block")]
+
+
+@EVERY
+@WAYS
+def test_what_stands_behind_refuses_is_told_in_the_same_way(scene: Scene, wire: Wire, stream: bool) -> None:
+    scene.backend.script = lambda _: [InputBlocked()]
+    refused(wire, scene.ask(wire, "问", stream=stream), stream=stream, place="messages")
+    assert settled(scene) == ("refused", 0, 0)
+
+
+def refused(wire: Wire, reply: Reply, *, stream: bool, place: str) -> None:
+    """Each dialect has its own error for what may not be asked."""
     error = wire.error(reply, stream=stream)
     if wire.route in ("v1", "v2", "bots"):
         assert (reply.status, error["code"], error["code_n"]) == (400, "ReqTextExistRisk", 1709813)
     elif wire is OPENAI:
-        assert (reply.status, error["code"], error["param"]) == (400, "content_policy_violation", "messages[0]")
+        assert (reply.status, error["code"], error["param"]) == (400, "content_policy_violation", place)
     else:
         assert (reply.status, error["code"]) == (400, "InputTextSensitiveContentDetected")
     assert reply.headers["x-should-retry"] == "false"
-    assert scene.backend.requests == []
-    assert settled(scene) == ("refused", 0, 0)
-    assert scene.counted == [("input", "block")]
 
 
 @EVERY
@@ -146,7 +161,7 @@ def test_what_is_masked_is_masked_for_the_model_too(scene: Scene, wire: Wire, st
     assert scene.counted == [("input", "mask"), ("output", "allow")]
 
 
-@pytest.mark.parametrize("wire", CLIENTS, ids=repr)
+@pytest.mark.parametrize("wire", OF_MODELS, ids=repr)
 @WAYS
 def test_an_endpoint_without_a_strategy_says_what_it_likes(scene: Scene, wire: Wire, stream: bool) -> None:
     reply = scene.ask(wire, "坏", stream=stream, asked=PLAIN_ENDPOINT_ID)

@@ -8,16 +8,16 @@ its backend refuses.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any
+from functools import partial
 
 import msgspec
 
+from arkway.backends.wrapping import Awaiting
 from arkway.core.caller import Call
 from arkway.core.chat import ChatRequest, ImagePart, Message, Part
-from arkway.core.errors import ArkwayError, BackendFailed, InternalError, UnsupportedInput
+from arkway.core.errors import UnsupportedInput
 from arkway.core.events import Event
 from arkway.core.model import Deployment
 from arkway.ports import Backend, Fetcher, Pushing, Running, Sink
@@ -27,8 +27,7 @@ ACCEPTED = ("image/*", "application/octet-stream", "binary/octet-stream")
 """What stores say of images. What they are is told by their octets."""
 TOTAL_MAX_BYTES = 32 << 20
 """All fetched images of one request together."""
-
-log = logging.getLogger("arkway")
+BROKEN_OFF = "the call was broken off while its images were fetched"
 
 ToBeFetched = Callable[[Deployment, str], bool]
 
@@ -102,7 +101,7 @@ class Pictured:
         def begin(whole: ChatRequest) -> Running:
             return self._backend.start(deployment, whole, call, sink)
 
-        return Awaiting(self._images.inlined(request, places), begin, sink, call.request_id)
+        return Awaiting(partial(self._images.inlined, request, places), begin, sink, call.request_id, BROKEN_OFF)
 
 
 class PulledPictured:
@@ -124,71 +123,6 @@ class PulledPictured:
         async with aclosing(self._backend.chat(deployment, whole, call)) as events:
             async for event in events:
                 yield event
-
-
-class Awaiting:
-    """Implements `arkway.ports.Running` for a call whose request is not whole yet."""
-
-    __slots__ = ("_over", "_paused", "_running", "_task")
-
-    def __init__(
-        self,
-        whole: Coroutine[Any, Any, ChatRequest],
-        begin: Callable[[ChatRequest], Running],
-        sink: Sink,
-        request_id: str,
-    ) -> None:
-        self._running: Running | None = None
-        self._over = self._paused = False
-        self._task = asyncio.get_running_loop().create_task(self._wait(whole, begin, sink, request_id))
-
-    def pause(self) -> None:
-        self._paused = True
-        if self._running is not None:
-            self._running.pause()
-
-    def resume(self) -> None:
-        self._paused = False
-        if self._running is not None:
-            self._running.resume()
-
-    def cancel(self) -> None:
-        self._over = True
-        self._task.cancel()
-        if self._running is not None:
-            self._running.cancel()
-
-    def expire(self) -> None:
-        """As `cancel`, when the caller has waited for too long: what runs may want to know why."""
-        if self._running is None:
-            self.cancel()
-        else:
-            getattr(self._running, "expire", self._running.cancel)()
-
-    async def _wait(
-        self,
-        whole: Coroutine[Any, Any, ChatRequest],
-        begin: Callable[[ChatRequest], Running],
-        sink: Sink,
-        request_id: str,
-    ) -> None:
-        try:
-            self._running = begin(await whole)
-        except ArkwayError as error:
-            self._fail(sink, error)
-        except asyncio.CancelledError:
-            self._fail(sink, BackendFailed("the call was broken off while its images were fetched"))
-            raise
-        except Exception:
-            log.exception("internal error in a backend", extra={"request_id": request_id})
-            self._fail(sink, InternalError())
-        else:
-            if self._paused:
-                self._running.pause()
-
-    def _fail(self, sink: Sink, error: ArkwayError) -> None:
-        if not self._over:
-            sink.failed(error)
 
 
 def _as_it_is(_: Deployment, request: ChatRequest) -> ChatRequest:

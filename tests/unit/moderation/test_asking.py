@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -12,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arkway.backends.moderation.asking import Judge, ModeratorSilent, Verdict
+from arkway.backends.moderation.gate import TELL_TOKENS
 from arkway.backends.moderation.moderated import Moderated
 from arkway.backends.moderation.settings import ModeratorSettings
 from arkway.backends.moderation.strategy import Strategy
 from arkway.backends.moderation.windows import Cutter, Window
 from arkway.core.chat import ChatRequest, Usage
 from arkway.core.errors import InputBlocked, Misconfigured
-from arkway.core.events import Delta, Event, Finished, Fold, Quoted, UsageReport
+from arkway.core.events import Delta, Event, Finished, Fold, Quoted, ToolDelta, UsageReport
 from tests.tools.pushing import CALL, DEPLOYMENT, Kept, Puppet, asks
 from tests.tools.raw_upstream import Peer, RawUpstream
 from tests.tools.waiting import PATIENCE_S, soon
@@ -110,11 +113,12 @@ OPENAI = [
 ]
 GUARD = [("safe", Verdict(True)), ("\n\nunsafe\nS1", Verdict(False, "violence")), ("unsafe\nS10", Verdict(False))]
 GUARD += [("Safety: Unsafe\nCategories: Violent", Verdict(False, "violence")), ("Safety: Controversial", Verdict(True))]
-GUARD += [("Safety: Safe\nCategories: None", Verdict(True))]
+GUARD += [("Safety: Safe\nCategories: None", Verdict(True)), ("**Unsafe**", Verdict(False))]
+GUARD += [("<think>That user is safe to me.</think>\nSafety: Unsafe\nCategories: PII", Verdict(False))]
 SHAPES: list[tuple[str, Any, Verdict | None]] = [
     *(("openai", *each) for each in OPENAI),
     *(("chat", {"choices": [{"message": {"content": said}}]}, verdict) for said, verdict in GUARD),
-    ("chat", {"choices": [{"message": {"content": "I cannot help"}}]}, None),
+    *(("chat", {"choices": [{"message": {"content": said}}]}, None) for said in ("I cannot help", "This is not safe")),
     ("webhook", {"allowed": True}, Verdict(True)),
     ("webhook", {"allowed": False, "hit": "violence"}, Verdict(False, "violence")),
     ("webhook", {"allowed": False, "hit": 3}, Verdict(False)),
@@ -155,9 +159,67 @@ async def test_a_refusal_a_redirect_a_flood_and_a_lateness_are_silence(scene: Sc
     assert await scene.judge(url="http://127.0.0.1:1/").verdict("input", "问") == silent
 
 
+async def test_what_cannot_be_read_however_deep_it_goes_is_silence(scene: Scene) -> None:
+    scene.moderator.says = lambda _: msgspec.Raw(b"[" * 30_000)
+    assert await scene.judge().verdict("input", "问") == Verdict(False, by="closed")
+    assert await scene.judge(on_failure="open").verdict("input", "问") == Verdict(True, by="open")
+
+
+async def test_nothing_is_announced_that_could_not_be_read_and_nothing_is_kept(scene: Scene) -> None:
+    scene.moderator.status = b"200 OK\r\nset-cookie: a=b"
+    judge = scene.judge()
+    for _ in range(2):
+        assert (await judge.verdict("input", "问")).allowed
+    for head in scene.moderator.heads:
+        fields = [line.lower() for line in head.split(b"\r\n")]
+        assert b"accept-encoding: identity" in fields
+        assert not [field for field in fields if field.startswith(b"cookie:")]
+
+
+async def test_the_log_names_the_strategy_and_not_the_address(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.moderator.status = b"500 No"
+    with caplog.at_level(logging.WARNING, "arkway.moderation"):
+        await scene.judge(url=f"http://127.0.0.1:{scene.port}/check?key=k-3").verdict("input", "问")
+    (record,) = caplog.records
+    assert "here" in record.getMessage()
+    assert "HTTP 500" in record.getMessage()
+    assert "k-3" not in caplog.text
+
+
+async def test_a_key_has_no_place_in_the_address(scene: Scene) -> None:
+    with pytest.raises(Misconfigured, match="key_variable"):
+        scene.judge(url="http://me:k-2@127.0.0.1/")
+
+
+async def test_a_connection_that_has_gone_stale_is_no_silence(scene: Scene) -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.request()
+        body = b'{"allowed":true}'
+        await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        await peer.request()  # and hangs up
+
+    async with RawUpstream(serve) as server:
+        scene.port = server.port
+        judge = scene.judge()
+        assert [await judge.verdict("input", "问") for _ in range(4)] == [Verdict(True)] * 4
+        assert len(server.peers) == 4
+
+
+async def test_a_moderator_that_only_hangs_up_is_silent(scene: Scene) -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.request()
+
+    async with RawUpstream(serve) as server:
+        scene.port = server.port
+        assert await scene.judge().verdict("input", "问") == Verdict(False, by="closed")
+        assert len(server.peers) == 2
+
+
 async def test_what_is_missing_is_said_at_load(scene: Scene) -> None:
     with pytest.raises(Misconfigured, match="NO_SUCH"):
         scene.judge(key_variable="NO_SUCH")
+    with pytest.raises(Misconfigured, match="host"):
+        scene.judge(url="http:///check")
     with pytest.raises(Misconfigured, match="model"):
         scene.judge(shape="chat")
 
@@ -179,6 +241,27 @@ async def test_held_text_goes_out_after_its_verdict_in_order(scene: Scene) -> No
     assert scene.sink.got[-2:] == [Finished("stop"), REPORT]
     assert scene.moderator.asked[-1]["text"] == SENTENCE + "后面"
     assert scene.counted == [("output", "allow")]
+
+
+async def test_a_thought_that_ends_nowhere_does_not_hold_back_what_is_said_after_it(scene: Scene) -> None:
+    scene.begins(mode="hold")
+    backend = scene.backend.last
+    backend.says((Delta("", reasoning="想"), Delta("", reasoning="想")))
+    backend.says((Delta(SENTENCE), ToolDelta(0, "{", id="c", name="f")))
+    await soon(lambda: scene.text() == SENTENCE)
+    assert [asked["text"] for asked in scene.moderator.asked] == ["想想", SENTENCE]
+
+
+async def test_what_is_held_back_counts_when_its_caller_leaves(scene: Scene) -> None:
+    scene.begins(mode="final")
+    backend = scene.backend.last
+    for count in range(1, 60):
+        backend.says((Delta("字", completion_tokens=count, prompt_tokens=7),))
+    told = [event for event in scene.sink.got if isinstance(event, Delta)]
+    assert scene.text() == ""
+    assert 59 - TELL_TOKENS < told[-1].completion_tokens <= 59
+    assert told[-1].prompt_tokens == 7
+    assert len(told) < 10
 
 
 async def test_a_held_sentence_that_is_refused_never_goes_out_and_its_tokens_count(scene: Scene) -> None:
@@ -205,6 +288,37 @@ async def test_what_is_asked_beside_the_answer_cuts_it_when_the_verdict_comes(sc
     await soon(lambda: scene.sink.over)
     assert scene.finishes() == [Finished("content_filter", 0, "violence")]
     assert backend.cancelled
+
+
+async def test_verdicts_on_an_answer_that_was_cut_already_change_nothing(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = asyncio.Event()
+
+    async def serve(peer: Peer) -> None:
+        while head := await _head(peer):
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+            text = msgspec.json.decode(await peer.reader.readexactly(length))["text"]
+            bad = BAD in text
+            if not bad:
+                await first.wait()
+            answer = msgspec.json.encode({"allowed": not bad})
+            await peer.say(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(answer) + answer)
+
+    async with RawUpstream(serve) as server:
+        scene.port = server.port
+        scene.begins(msgspec.structs.replace(asks(), n=2), mode="async")
+        said = scene.backend.last.says
+        said((Delta(SENTENCE, 0), Delta(f"{BAD}。{SENTENCE}", 0), Delta(SENTENCE, 1)))
+        await soon(scene.finishes)
+        first.set()
+        said((Finished("stop", 1), REPORT))
+        scene.backend.last.ends()
+        await soon(lambda: scene.sink.over)
+    gc.collect()
+    assert scene.finishes() == [Finished("content_filter", 0, "severe_violation"), Finished("stop", 1)]
+    assert scene.counted == [("output", "block")]
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_the_end_waits_for_what_is_asked_beside(scene: Scene) -> None:
@@ -263,6 +377,26 @@ async def test_a_question_that_is_refused_begins_nothing(scene: Scene) -> None:
     assert isinstance(scene.sink.error, InputBlocked)
     assert scene.backend.asked == []
     assert scene.counted == [("input", "block")]
+
+
+async def test_a_long_question_is_asked_about_in_pieces(scene: Scene) -> None:
+    scene.begins(asks("问" * 9000 + BAD + "问" * 9000), stages=["input"])
+    await soon(lambda: scene.sink.over)
+    assert isinstance(scene.sink.error, InputBlocked)
+    assert max(len(asked["text"]) for asked in scene.moderator.asked) <= 4200
+    assert scene.counted == [("input", "block")]
+
+
+async def test_of_a_question_without_end_nothing_is_asked(scene: Scene) -> None:
+    question = asks("问" * 300_000)
+    scene.begins(question, stages=["input"], on_failure="closed")
+    await soon(lambda: scene.sink.over)
+    assert isinstance(scene.sink.error, ModeratorSilent)
+    assert scene.backend.asked == []
+    scene.begins(question, stages=["input"], on_failure="open")
+    await soon(lambda: scene.backend.asked)
+    assert scene.moderator.asked == []
+    assert scene.counted == [("input", "fail_closed"), ("input", "fail_open"), ("input", "allow")]
 
 
 async def test_no_verdict_on_a_question_is_no_fault_of_the_caller(scene: Scene) -> None:

@@ -91,6 +91,29 @@ def test_what_is_wrong_is_said(tmp_path: Path, text: str, said: str) -> None:
         Moderation(settings(tmp_path, text), ModerationWatch())
 
 
+def test_words_that_are_never_found_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = settings(tmp_path, f"{STRICT}ignore_separators = true\n")
+    (tmp_path / "words.txt").write_text("坏 人\n...\n\u200b！\n", encoding="utf-8")
+    with caplog.at_level(logging.WARNING, "arkway.moderation"):
+        moderation = Moderation(found, ModerationWatch())
+    assert [record.message for record in caplog.records] == [
+        "moderation.strategies.strict: 2 words consist of what is passed over, and are never found"
+    ]
+    strategy = moderation.strategy_of(chose("strict"))
+    assert strategy is not None
+    assert strategy.cleaned("坏人") is None
+
+
+def test_a_strategy_that_looks_for_nothing_goes_without_the_default(tmp_path: Path) -> None:
+    text = f'[moderation]\ndefault = "strict"\n{STRICT}[moderation.strategies.none]\n'
+    backend = Puppet()
+    wrapped = Moderation(settings(tmp_path, text), ModerationWatch()).over({"engine": backend})["engine"]
+    assert isinstance(wrapped, Moderated)
+    assert wrapped.start(chose("none"), asks("坏人"), CALL, Kept()) is backend.last
+    with pytest.raises(InputBlocked):
+        wrapped.start(chose("other"), asks("坏人"), CALL, Kept())
+
+
 def test_strategies_may_come_by_a_variable(tmp_path: Path) -> None:
     environ = {"ARKWAY__MODERATION__STRATEGIES": '{"a":{"personal":["email"]}}'}
     found = load(environ=environ, overrides={"home": str(tmp_path)}).moderation.strategies

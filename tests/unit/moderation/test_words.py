@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arkway.backends.moderation.folding import escaped
+from arkway.backends.moderation.folding import CACHED_MAX, escaped
 from arkway.backends.moderation.scanning import Hit
 from arkway.backends.moderation.words import WordList, WordScanner, read_words
 from arkway.core.errors import Misconfigured
@@ -126,6 +126,15 @@ def test_a_flood_of_what_nobody_sees_ends_a_word() -> None:
     out, found = run(words.scanner(), ["a", *["\u200b"] * 500, "b"])
     assert found is None
     assert len(out) == 502
+
+
+def test_what_is_remembered_of_characters_has_a_bound_and_what_comes_after_it_is_found() -> None:
+    words = WordList({"坏人": MASK, "café": MASK})
+    flood = "".join(chr(code) for code in range(0x10000, 0x10000 + CACHED_MAX + 5000))
+    assert len(whole(words, flood)[0]) == len(flood)
+    assert len(words.folding.table) <= CACHED_MAX
+    assert len(words.folding._ones) <= CACHED_MAX
+    assert whole(words, "\U0010fffd坏\U000e0001人\U0010fffdcafe\u0301")[0] == "\U0010fffd***\U0010fffd*****"
 
 
 def test_a_file_of_words_names_actions_and_types(tmp_path: Path) -> None:

@@ -126,10 +126,81 @@ def test_a_server_without_tools_is_told_without_its_flags() -> None:
     assert (error.field, "--" in error.message) == ("tools", False)
 
 
-def test_a_refusal_for_what_was_said() -> None:
-    error = error_of(400, NONE, openai("…", "InputTextSensitiveContentDetected", "BadRequest"))
-    assert type(error) is e.BadRequest
-    assert error.field == "messages"
+AZURE = {
+    "error": {
+        "message": "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
+        "type": None,
+        "param": "prompt",
+        "code": "content_filter",
+        "status": 400,
+        "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"hate": {"filtered": True}}},
+    }
+}
+OPENROUTER = {
+    "error": {
+        "code": 403,
+        "message": "Your chosen model requires moderation and your input was flagged",
+        "metadata": {"reasons": ["violence"], "flagged_input": "…", "provider_name": "p"},
+    }
+}
+SENSITIVE = "系统检测到输入或生成内容可能包含不安全或敏感内容"
+ARK_INPUT = (
+    *("SensitiveContentDetected", "SensitiveContentDetected.SevereViolation", "SensitiveContentDetected.Violence"),
+    *("InputTextSensitiveContentDetected", "InputImageSensitiveContentDetected", "InputTextRiskDetection"),
+    *("ContentSecurityDetectionError", "InputVideoSensitiveContentDetected", "InputTextSensitiveContentDetected.Sub"),
+)
+ARK_OUTPUT = ("OutputTextSensitiveContentDetected", "OutputImageSensitiveContentDetected", "OutputTextRiskDetection")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        *((400, openai("…", code, "BadRequest")) for code in ARK_INPUT),
+        (400, openai("Your request was rejected by our safety system.", "content_policy_violation")),
+        (400, openai("Invalid prompt: it may violate our usage policy.", "invalid_prompt")),
+        (400, json.dumps(AZURE)),
+        (403, json.dumps(OPENROUTER)),
+        (400, openai("Input data may contain inappropriate content.", "data_inspection_failed", "x")),
+        (400, openai("Content Exists Risk", "invalid_request_error")),
+        (400, openai("The request was rejected because it was considered high risk", None, "content_filter")),
+        (400, b'{"error":{"code":"ReqTextExistRisk","code_n":1709813,"message":"The input text may contain it"}}'),
+        (400, json.dumps({"contentFilter": [{"level": 1}], "error": {"code": "1301", "message": SENSITIVE}})),
+    ],
+)
+def test_a_refusal_for_what_was_asked_is_our_own_refusal_of_it(status: int, body: bytes) -> None:
+    for error in (error_of(status, NONE, body), fault_in(body)):
+        assert type(error) is e.InputBlocked
+        assert error.field == "messages"
+        assert error.message == e.InputBlocked().message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(openai("…", code, "BadRequest") for code in (*ARK_OUTPUT, "RespTextExistRisk")),
+        openai("Output data may contain inappropriate content.", "data_inspection_failed"),
+    ],
+)
+def test_a_refusal_for_what_was_answered_is_our_own_refusal_of_it(body: bytes) -> None:
+    for error in (error_of(400, NONE, body), fault_in(body)):
+        assert type(error) is e.OutputBlocked
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, openai("unknown parameter `moderation`", "InvalidParameter"), e.BadRequest),
+        (400, openai("`content_filter` is no value of finish_reason", None), e.BadRequest),
+        (403, openai("you may not use the moderation endpoint", "AccessDenied"), e.BackendUnavailable),
+        (500, openai("the moderation service is down", "InternalServiceError"), e.BackendFailed),
+        (429, openai("slow down", "ModerationRateLimitExceeded"), e.Refused),
+        (400, openai("the model content_filter-7b does not exist", "model_not_found"), e.BackendUnavailable),
+    ],
+)
+def test_words_of_moderation_are_no_refusal(status: int, body: bytes, kind: type[e.ArkwayError]) -> None:
+    error = error_of(status, NONE, body)
+    assert isinstance(error, kind)
+    assert not isinstance(error, e.InputBlocked | e.OutputBlocked)
 
 
 @pytest.mark.parametrize("code", ["model_not_found", "InvalidEndpoint.ClosedEndpoint", "AccountOverdueError"])

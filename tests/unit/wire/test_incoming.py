@@ -231,6 +231,33 @@ def test_logprobs_are_read_only_when_asked_for() -> None:
     assert (len(plain.logprobs), len(scored.logprobs)) == (0, 1)
 
 
+FILTERED = b'{"choices":[{"index":1,"%s":{"content":"a"},"finish_reason":"%s","moderation_hit_type":%s}]}'
+
+
+@pytest.mark.parametrize(
+    ("reason", "found", "hit"),
+    [
+        (b"content_filter", b'"violence"', "violence"),
+        (b"content_filter", b' "severe_violation" ', "severe_violation"),
+        (b"sensitive", b'"a"', "a"),
+        (b"content_filter", b'"%s"' % (b"a" * 64), "a" * 64),
+        (b"content_filter", b'"%s"' % (b"a" * 65), ""),
+        *((b"content_filter", garbage, "") for garbage in (
+            b"null", b'""', b'"a b"', b'"a\\nb"', b'"\xe5\x9d\x8f"', b'"\xff"', b'"<b>"', b"1", b"true",
+            b'["violence"]', b'{"type":"violence"}', b'"_"',
+        )),
+        (b"stop", b'"violence"', ""),
+        (b"length", b'"violence"', ""),
+    ],
+)  # fmt: skip
+def test_what_an_upstreams_moderation_has_found(reason: bytes, found: bytes, hit: str) -> None:
+    shown = b"content_filter" if reason == b"sensitive" else reason
+    wanted = [Delta("a", 1), Finished(shown.decode(), 1, hit)]  # type: ignore[arg-type]
+    assert reply_events(FILTERED % (b"message", reason, found), REQUEST) == wanted
+    frame = b"data: " + FILTERED % (b"delta", reason, found)
+    assert read([frame + b"\n\ndata: [DONE]\n\n"]) == (wanted, None)
+
+
 COUNTED = b'{"choices":[{"index":0,"%s":{"content":"a"},"finish_reason":"stop"}],"usage":%s}'
 COUNTS = b'{"prompt_tokens":%d,"completion_tokens":%d,"completion_tokens_details":{"reasoning_tokens":%d}}'
 

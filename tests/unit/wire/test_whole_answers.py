@@ -37,6 +37,7 @@ ANSWER: dict[str, Any] = {
             },
             "delta": None,
             "logprobs": None,
+            "moderation_hit_type": None,
             "finish_reason": "stop",
         },
     ],
@@ -64,7 +65,7 @@ ODD: list[Any] = [
     "function_call", "content_filter", "max_tokens", "abort", "STOP", "chat.completion", "chat.completion.chunk",
     "error", [], [None], {}, [{}], {"content": "a"}, [{"type": "text", "text": "a"}], [{"function": {"name": "f"}}],
     {"name": "f"}, {"type": "x"}, {"message": "bad"}, {"prompt_tokens": 1}, {"prompt_tokens": 0}, {"content": []},
-    {"cached_tokens": -1},
+    {"cached_tokens": -1}, "violence",
 ]  # fmt: skip
 
 
@@ -123,6 +124,15 @@ def test_the_corpus_as_an_answer() -> None:
     for document in documents().values():
         assert not is_ordinary(document)
         agree(document)
+
+
+@pytest.mark.parametrize("hit", ODD, ids=repr)
+def test_what_moderation_has_found_in_a_filtered_answer(hit: Any) -> None:
+    filtered = with_value(ANSWER, ("choices", 0, "finish_reason"), "content_filter")
+    body = json.dumps(with_value(filtered, ("choices", 0, "moderation_hit_type"), hit))
+    assert is_ordinary(body) == (hit in ("", None))
+    agree(body)
+    agree(body.replace(b'"moderation_hit_type":', b'"moderation_hit_type":"first","moderation_hit_type":'))
 
 
 def test_more_choices_than_one_are_not_ordinary() -> None:

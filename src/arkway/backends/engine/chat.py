@@ -45,7 +45,9 @@ Result = TypeVar("Result")
 
 
 class Engine:
-    """One served model. ``used_s`` is the monotonic time of its last use."""
+    """One served model. ``used_s`` is the monotonic time of its last use, ``footprint_bytes`` what it takes in memory:
+    0 until room was made for it.
+    """
 
     def __init__(self, model: EngineModel, settings: EngineSettings, config: Callable[[], ChildConfig]) -> None:
         self.model = model
@@ -60,6 +62,8 @@ class Engine:
         )
         self.used_s = time.monotonic()
         self.users = 0
+        self.footprint_bytes = 0
+        self._unused = asyncio.Event()
         self._slots = settings.slots
         self._queue_wait_s = settings.queue_wait_s
         self._promises = Promises()
@@ -74,11 +78,19 @@ class Engine:
     def use(self) -> Iterator[None]:
         """Around every use: an engine with users is not stopped for idleness."""
         self.users += 1
+        self._unused.clear()
         try:
             yield
         finally:
             self.users -= 1
             self.used_s = time.monotonic()
+            if not self.users:
+                self._unused.set()
+
+    async def unused(self) -> None:
+        """Waits until nobody uses it."""
+        while self.users:
+            await self._unused.wait()
 
     async def chat(self, request: ChatRequest, call: Call) -> AsyncGenerator[Event, None]:
         """See `arkway.ports.Backend`. The first event comes when the engine has accepted the prompt."""
@@ -310,7 +322,7 @@ def _marked(event: Event, index: int, spent: list[int]) -> Event | None:
         case Progress():
             return event if index == 0 else None
         case Finished():
-            return Finished(event.reason, index)
+            return msgspec.structs.replace(event, index=index)
         case Delta() | ToolDelta():
             spent[index] = event.completion_tokens
             return msgspec.structs.replace(event, index=index, completion_tokens=sum(spent))

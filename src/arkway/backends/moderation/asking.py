@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,14 @@ if TYPE_CHECKING:
 
 ANSWER_MAX_BYTES = 64 * 1024
 CONNECTIONS_MAX = 64
+KEPT_S = 4.0
+"""How long an idle connection is kept: less than common servers do."""
 GUARD_TOKENS = 64
+ASKED_AT_ONCE = 4
+PIECES_MAX = 64
 
-_SAFE = re.compile(r"\b(unsafe|safe|controversial)\b", re.IGNORECASE)
+_SAFE = re.compile(r"(?:\A\W*|\bsafety\W+)(unsafe|safe|controversial)\b", re.IGNORECASE)
+_THOUGHT = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
 _VIOLENT = re.compile(r"violen|\bS1\b", re.IGNORECASE)
 
 log = logging.getLogger("arkway.moderation")
@@ -56,16 +62,26 @@ class Judge:
     """
 
     def __init__(self, settings: ModeratorSettings, environ: Mapping[str, str], where: str) -> None:
-        """Raises Misconfigured where the variable with the key does not exist, or a model is not named."""
-        self.settings = settings
-        self._headers = {"content-type": "application/json"}
+        """Raises Misconfigured where the variable with the key does not exist, the address holds one, or a model is not
+        named."""
+        self.settings, self._where = settings, where
+        place = settings.url.partition("://")[2].partition("/")[0]
+        if not place:
+            raise Misconfigured(f"{where}: the address `url` names no host")
+        if "@" in place:
+            raise Misconfigured(f"{where}: an address has no room for a key; `key_variable` names the variable with it")
+        # What is announced by default comes compressed from some servers.
+        self._headers = {"content-type": "application/json", "accept-encoding": "identity"}
         if settings.key_variable:
-            key = environ.get(settings.key_variable, "")
+            key = environ.get(settings.key_variable, "").strip()
             if not key:
                 raise Misconfigured(f"{where}: the environment variable {settings.key_variable} holds no key")
             self._headers["authorization"] = f"Bearer {key}"
         if settings.shape == "chat" and not settings.model:
             raise Misconfigured(f"{where}: a moderator of the shape `chat` needs the name of its `model`")
+        importlib.import_module(
+            "aiohttp"
+        )  # here nobody waits for it; where the first question is asked everybody would
         self._session: aiohttp.ClientSession | None = None
         self._asking, self._retired = 0, False
 
@@ -78,12 +94,42 @@ class Judge:
         try:
             async with asyncio.timeout(self.settings.deadline_s):
                 return self._read(await self._answer(self._asked(stage, text, question)))
-        except (TimeoutError, _Unreadable, OSError, ValueError) as error:
-            log.warning("the moderator %s gave no verdict: %s", self.settings.url, error or type(error).__name__)
-            return Verdict(self.settings.on_failure == "open", by=self.settings.on_failure)
+        except (TimeoutError, _Unreadable, OSError, ValueError, RecursionError) as error:
+            return self._silence(str(error) or type(error).__name__)
+        except Exception:
+            log.exception("internal error in moderation")
+            return self._silence("an internal error")
         finally:
             self._asking -= 1
             await self._close_if_idle()
+
+    async def verdict_on(self, stage: Stage, texts: Sequence[str]) -> Verdict:
+        """As `verdict`, on all of them: the first that does not allow one. Nobody is asked about `PIECES_MAX` or more,
+        which are more than any deadline has room for."""
+        if len(texts) >= PIECES_MAX:
+            return self._silence("the request is too long to be asked about")
+        free = asyncio.Semaphore(ASKED_AT_ONCE)
+
+        async def one(text: str) -> Verdict:
+            async with free:
+                return await self.verdict(stage, text)
+
+        tasks = [asyncio.create_task(one(text)) for text in texts]
+        found = ALLOWED
+        try:
+            for next_one in asyncio.as_completed(tasks):
+                verdict = await next_one
+                if not verdict.allowed:
+                    return verdict
+                found = verdict if verdict.by != "moderator" else found
+            return found
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _silence(self, why: str) -> Verdict:
+        log.warning("%s gave no verdict: %s", self._where, why)
+        return Verdict(self.settings.on_failure == "open", by=self.settings.on_failure)
 
     async def retire(self) -> None:
         """Nobody new will ask; calls under way still may, and the session is closed whenever none does."""
@@ -104,19 +150,28 @@ class Judge:
 
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX), auto_decompress=False, trust_env=False
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEPT_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
             )
         data = msgspec.json.encode(body)
         try:
-            async with self._session.post(
-                self.settings.url, data=data, headers=self._headers, allow_redirects=False
-            ) as response:
-                found = await _bounded(response)
-                if response.status != 200:
-                    raise _Unreadable(f"HTTP {response.status}")
+            try:
+                found = await self._posted(self._session, data)
+            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+                found = await self._posted(self._session, data)  # an idle connection may just have been closed
         except aiohttp.ClientError as error:
             raise _Unreadable(str(error) or type(error).__name__) from None
         return msgspec.json.decode(found)
+
+    async def _posted(self, session: aiohttp.ClientSession, data: bytes) -> bytes:
+        url, headers = self.settings.url, self._headers
+        async with session.post(url, data=data, headers=headers, allow_redirects=False) as response:
+            found = await _bounded(response)
+            if response.status != 200:
+                raise _Unreadable(f"HTTP {response.status}")
+            return found
 
     def _asked(self, stage: Stage, text: str, question: str) -> dict[str, Any]:
         settings = self.settings
@@ -173,10 +228,10 @@ def _is_true(value: Any) -> bool:
 
 def _of_guard(choices: Sequence[Any]) -> Verdict:
     """What Llama Guard, Qwen3Guard and their like say: a word first, then categories. Controversial is not unsafe."""
-    said: str = choices[0]["message"]["content"]
+    said = _THOUGHT.sub("", choices[0]["message"]["content"])
     word = _SAFE.search(said)
     if word is None:
         raise _Unreadable("it says neither safe nor unsafe")
-    if word[0].lower() != "unsafe":
+    if word[1].lower() != "unsafe":
         return ALLOWED
     return Verdict(False, "violence" if _VIOLENT.search(said) else "severe_violation")

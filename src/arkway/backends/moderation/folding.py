@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 ODD = "\uffff"
 """Stands in a folded text for a character that has to be looked at by itself; no word has it."""
+CACHED_MAX = 50_000
+"""Characters whose folding is remembered: more than texts have, and less than there are."""
 SKIP_MAX = 32
 """More characters than these without a look between two letters, and they belong to no word together."""
 
@@ -60,6 +62,8 @@ class Folded(msgspec.Struct, frozen=True, gc=False):
 
 Unit = tuple[str, int, int]
 """A character, and where it is in the original."""
+Units = Callable[[str], tuple[list[Unit], int]]
+"""Reads a text, or a part of it: its characters, and how far it can be read before more of it comes."""
 
 
 def characters(text: str) -> tuple[list[Unit], int]:
@@ -101,6 +105,7 @@ class Folding:
 
     def __init__(self, words: Iterable[str] = (), *, ignore_separators: bool = False) -> None:
         self._ignore_separators = ignore_separators
+        self._ones = _Ones(self._passed_over)
         self._open: frozenset[str] = frozenset()
         folded = [self.word(word) for word in words]
         self._open = frozenset(_beginnings("".join(folded)))
@@ -113,7 +118,7 @@ class Folding:
 
     def one(self, char: str) -> str:
         """One character by itself, folded: empty where it is passed over."""
-        return "".join(each for each in _normal(char) if not self._passed_over(each))
+        return self._ones[char]
 
     def plain(self, char: str) -> bool:
         """Whether the character is folded to one other, whatever stands beside it."""
@@ -124,13 +129,13 @@ class Folding:
         """Any text, ``length`` characters long; ``final``: nothing comes after it."""
         result = Folded("", [], [], length)
         letters: list[str] = []
-        skipped = 0
+        skipped, ones = 0, self._ones
         base, begun, reached = "", 0, 0  # a character that what follows may change
         for char, start, end in units:
             if base and (more := _composed(base, char)):
                 base, reached, skipped = more, end, 0
                 continue
-            folded = self.one(char)
+            folded = ones[char]
             if not folded:
                 skipped += 1
                 if skipped <= SKIP_MAX:
@@ -160,8 +165,22 @@ class Folding:
         return self._ignore_separators and (category[0] in "ZP" or char in _LINE_BREAKS)
 
 
+class _Ones(dict[str, str]):
+    """Characters, folded; filled as they are met, up to a bound."""
+
+    def __init__(self, passed_over: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._passed_over = passed_over
+
+    def __missing__(self, char: str) -> str:
+        found = "".join([each for each in _normal(char) if not self._passed_over(each)])
+        if len(self) < CACHED_MAX:
+            self[char] = found
+        return found
+
+
 class _Table(dict[int, str]):
-    """For ``str.translate``: filled as characters are met. ODD for those that are not `Folding.plain`."""
+    """For ``str.translate``: filled as characters are met, up to a bound. ODD for what is not `Folding.plain`."""
 
     def __init__(self, folding: Folding) -> None:
         super().__init__()
@@ -169,7 +188,9 @@ class _Table(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
-        found = self[code] = self._folding.one(char) if self._folding.plain(char) else ODD
+        found = self._folding.one(char) if self._folding.plain(char) else ODD
+        if len(self) < CACHED_MAX:
+            self[code] = found
         return found
 
 

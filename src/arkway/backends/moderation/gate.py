@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from arkway.backends.moderation.asking import Judge, ModeratorSilent
+from arkway.backends.moderation.asking import ASKED_AT_ONCE, Judge, ModeratorSilent
 from arkway.backends.moderation.filtering import OF_A_CHOICE, REASONING, TEXT, Key, emptied
 from arkway.backends.moderation.settings import Mode
 from arkway.backends.moderation.windows import Cutter, Window
@@ -16,9 +16,10 @@ from arkway.core.errors import ArkwayError
 from arkway.core.events import Delta, Event, Finished, Progress, Quoted, ToolDelta
 from arkway.core.transient import Transient
 
-ASKED_AT_ONCE = 4
 WHOLE_CHARS = 4000
 SIGN_OF_LIFE_S = 5.0
+TELL_TOKENS = 16
+"""So many tokens that nobody can be shown yet are told of: they count, whatever becomes of the call."""
 
 _replace = msgspec.structs.replace
 
@@ -56,6 +57,8 @@ class Gate:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: set[int] = set()
         self._complete = self._over = False
+        self._said: dict[int, int] = {}  # of each choice, the text that was last added to
+        self._spent = self._told_spent = Delta("")  # the counts of the event that came last, and of what went out
         self._sent_s = asyncio.get_running_loop().time()
 
     def put(self, batch: Sequence[Event]) -> None:
@@ -84,6 +87,8 @@ class Gate:
     # What goes in
 
     def _put(self, event: Delta | Quoted | ToolDelta) -> None:
+        if not isinstance(event, Quoted) and event.completion_tokens:
+            self._spent = Delta("", event.index, "", (), event.completion_tokens, event.prompt_tokens)
         if isinstance(event, ToolDelta):
             self._put_part(event, event.position, event.arguments)
             return
@@ -96,6 +101,8 @@ class Gate:
         self._put_part(event, REASONING if event.reasoning else TEXT, event.reasoning or event.text)
 
     def _put_part(self, event: Delta | Quoted | ToolDelta, name: int, text: str) -> None:
+        if text:
+            self._turn(event.index, name)
         parts = self._cutter(event.index, name).cut(text)
         for window in dict.fromkeys(window for _, window in parts if window.closed):
             self._ask(window)
@@ -103,6 +110,14 @@ class Gate:
             self._queue.append(_Waiting(event))
         else:
             self._queue.append(_Waiting(event, tuple(window for _, window in parts)))
+
+    def _turn(self, index: int, name: int) -> None:
+        """Another text of the choice begins, perhaps the last was broken off within a sentence: nothing waits for its
+        end."""
+        before = self._said.get(index, name)
+        self._said[index] = name
+        if before != name and (window := self._cutters[index, before].close()) is not None:
+            self._ask(window)
 
     def _finish(self, event: Finished) -> None:
         for (index, _), cutter in self._cutters.items():
@@ -139,6 +154,8 @@ class Gate:
 
     async def _judged(self, window: Window) -> None:
         verdict = await self._judge.verdict("output", window.before + window.text, self._question)
+        if window.index in self._ended:
+            return  # by another verdict
         if not verdict.allowed or verdict.by != "moderator":
             self._told("block" if verdict.by == "moderator" else f"fail_{verdict.by}")
         window.verdict = verdict
@@ -174,14 +191,27 @@ class Gate:
 
     def _pass(self, out: list[Event]) -> None:
         now_s = asyncio.get_running_loop().time()
-        if not out and self._queue and now_s - self._sent_s > SIGN_OF_LIFE_S:
-            out = [Progress(0, 0)]  # the backend works, though nothing of it can be shown
+        if not out and self._queue:
+            out = self._unshown(now_s)
+        elif not self._queue:
+            self._told_spent = self._spent
         if out:
             self._sent_s = now_s
             self._send(out)
         if self._complete and not self._queue and not self._over:
             self._over = True
             self._stop(None)
+
+    def _unshown(self, now_s: float) -> list[Event]:
+        """What can be told of a backend that works though nothing of it can be shown."""
+        spent = self._spent
+        if (
+            spent.index not in self._ended
+            and spent.completion_tokens >= self._told_spent.completion_tokens + TELL_TOKENS
+        ):
+            self._told_spent = spent
+            return [spent]
+        return [Progress(0, 0)] if now_s - self._sent_s > SIGN_OF_LIFE_S else []
 
     def _block(self, window: Window, out: list[Event]) -> None:
         """Ends the window's choice; the tokens that wait with it were spent."""
@@ -192,8 +222,8 @@ class Gate:
             event = waiting.event
             if not isinstance(event, OF_A_CHOICE) or event.index != index:
                 left.append(waiting)
-            elif (spent := emptied(event)) is not None:
-                out.append(spent)
+            elif not isinstance(event, Finished):
+                out.append(emptied(event))
         self._queue = left
         self._windows.pop(index, None)
         self._ended.add(index)

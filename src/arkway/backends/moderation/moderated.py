@@ -6,24 +6,25 @@ Without a strategy for an endpoint a call goes straight through.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from arkway.backends.moderation.asked import is_long, question, searched, told
-from arkway.backends.moderation.asking import ModeratorSilent
+from arkway.backends.moderation.asked import is_long, question, searched, shown
+from arkway.backends.moderation.asking import Judge, ModeratorSilent
 from arkway.backends.moderation.filtering import Filter
 from arkway.backends.moderation.gate import Gate
 from arkway.backends.moderation.scanning import Hit
 from arkway.backends.moderation.settings import Mode, Stage
 from arkway.backends.moderation.strategy import Strategy
+from arkway.backends.wrapping import Awaiting, Passing, expire
 from arkway.core.caller import Call
 from arkway.core.chat import ChatRequest
-from arkway.core.errors import ArkwayError, BackendFailed, InputBlocked, InternalError
+from arkway.core.errors import ArkwayError, InputBlocked
 from arkway.core.events import Event
 from arkway.core.model import Deployment
 from arkway.ports import Pushing, Running, Sink
 
-log = logging.getLogger("arkway")
+BROKEN_OFF = "the call was broken off while it was looked at"
 
 Count = Callable[[Stage, str], None]
 
@@ -54,12 +55,36 @@ class Moderated:
             return self._inner.start(deployment, request, call, sink)
         scans = strategy.scans("input")
         if strategy.asks("input") or (scans and is_long(request)):
-            entering = Entering(strategy, sink, self._count, call.request_id)
-            entering.begin(request, lambda allowed: self._begin(strategy, deployment, allowed, call, sink))
-            return entering
+
+            def begin(allowed: ChatRequest) -> Running:
+                self._count("input", "allow" if allowed is request else "mask")
+                return self._begin(strategy, deployment, allowed, call, sink)
+
+            return Awaiting(partial(self._allowed, strategy, request), begin, sink, call.request_id, BROKEN_OFF)
         if scans:
             request = self._searched(strategy, request)
         return self._begin(strategy, deployment, request, call, sink)
+
+    async def _allowed(self, strategy: Strategy, request: ChatRequest) -> ChatRequest:
+        """Raises InputBlocked, ModeratorSilent."""
+        try:
+            if strategy.scans("input"):
+                request = await _searched_beside(strategy, request)
+            if strategy.judge is not None and strategy.asks("input"):
+                await self._judged(strategy.judge, request)
+        except InputBlocked:
+            self._count("input", "block")
+            raise
+        return request
+
+    async def _judged(self, judge: Judge, request: ChatRequest) -> None:
+        verdict = await judge.verdict_on("input", shown(request))
+        if verdict.by != "moderator":
+            self._count("input", f"fail_{verdict.by}")
+            if not verdict.allowed:
+                raise ModeratorSilent
+        elif not verdict.allowed:
+            raise InputBlocked
 
     def _searched(self, strategy: Strategy, request: ChatRequest) -> ChatRequest:
         try:
@@ -76,101 +101,29 @@ class Moderated:
         if not strategy.scans("output") and not strategy.asks("output"):
             return self._inner.start(deployment, request, call, sink)
         leaving = Leaving(strategy, request, sink, self._count)
-        leaving.running = self._inner.start(deployment, request, call, leaving)
+        leaving.began(self._inner.start(deployment, request, call, leaving))
         return leaving
 
 
-class Entering:
-    """Implements `arkway.ports.Running` for a call whose request waits to be let in."""
-
-    def __init__(self, strategy: Strategy, sink: Sink, count: Count, request_id: str) -> None:
-        self._strategy, self._sink, self._count, self._request_id = strategy, sink, count, request_id
-        self._running: Running | None = None
-        self._over = self._paused = False
-        self._task: asyncio.Task[None] | None = None
-
-    def begin(self, request: ChatRequest, start: Callable[[ChatRequest], Running]) -> None:
-        """``start`` is what follows when the request is let in."""
-        self._task = asyncio.get_running_loop().create_task(self._wait(request, start))
-
-    def pause(self) -> None:
-        self._paused = True
-        if self._running is not None:
-            self._running.pause()
-
-    def resume(self) -> None:
-        self._paused = False
-        if self._running is not None:
-            self._running.resume()
-
-    def cancel(self) -> None:
-        self._over = True
-        if self._running is not None:
-            self._running.cancel()
-        elif self._task is not None:
-            self._task.cancel()
-
-    def expire(self) -> None:
-        """As `cancel`, when the caller has waited for too long: what runs may want to know why."""
-        if self._running is None:
-            self.cancel()
-        else:
-            self._over = True
-            getattr(self._running, "expire", self._running.cancel)()
-
-    async def _wait(self, request: ChatRequest, start: Callable[[ChatRequest], Running]) -> None:
-        try:
-            allowed = await self._allowed(request)
-            if self._over:
-                return
-            self._count("input", "allow" if allowed is request else "mask")
-            self._running = start(allowed)
-        except ArkwayError as error:
-            if isinstance(error, InputBlocked):
-                self._count("input", "block")
-            self._fail(error)
-        except asyncio.CancelledError:
-            self._fail(BackendFailed("the call was broken off while it was looked at"))
-            raise
-        except Exception:
-            log.exception("internal error in moderation", extra={"request_id": self._request_id})
-            self._fail(InternalError())
-        else:
-            if self._paused:
-                self._running.pause()
-
-    async def _allowed(self, request: ChatRequest) -> ChatRequest:
-        """Raises InputBlocked, ModeratorSilent."""
-        strategy = self._strategy
-        if strategy.scans("input"):
-            if is_long(request):
-                request = await asyncio.to_thread(searched, strategy, request)
-            else:
-                request = searched(strategy, request)
-        if strategy.judge is not None and strategy.asks("input") and (text := told(request)):
-            verdict = await strategy.judge.verdict("input", text)
-            if verdict.by != "moderator":
-                self._count("input", f"fail_{verdict.by}")
-            if not verdict.allowed:
-                raise InputBlocked if verdict.by == "moderator" else ModeratorSilent()
-        return request
-
-    def _fail(self, error: ArkwayError) -> None:
-        if not self._over:
-            self._over = True
-            self._sink.failed(error)
+async def _searched_beside(strategy: Strategy, request: ChatRequest) -> ChatRequest:
+    if is_long(request):
+        return await asyncio.to_thread(searched, strategy, request)
+    return searched(strategy, request)
 
 
-class Leaving:
+class Leaving(Passing):
     """One answer under way: implements `arkway.ports.Sink` for the backend and `Running` for who waits for it."""
 
     def __init__(self, strategy: Strategy, request: ChatRequest, sink: Sink, count: Count) -> None:
+        super().__init__()
         self._sink, self._count = sink, count
         self._choices = request.n
-        self._filter = Filter(strategy, self._hit, scored=request.logprobs) if strategy.scans("output") else None
+        self._filter: Filter | None = None
         self._gate: Gate | None = None
         self._blocked = self._cut = self._over = False
-        self.running: Running | None = None
+        if strategy.scans("output"):
+            is_json = request.response_format.kind != "text"
+            self._filter = Filter(strategy, self._hit, scored=request.logprobs, json=is_json)
         if strategy.judge is not None and strategy.asks("output"):
             mode: Mode = strategy.judge.settings.mode
             if not request.stream:
@@ -192,32 +145,24 @@ class Leaving:
                 self._finish()
 
     def ended(self) -> None:
-        self.running = None
+        self._running = None
         self._finish()
 
     def failed(self, error: ArkwayError) -> None:
-        self.running = None
+        self._running = None
         self._ended(error)
 
     # The waiting side
-
-    def pause(self) -> None:
-        if self.running is not None:
-            self.running.pause()
-
-    def resume(self) -> None:
-        if self.running is not None:
-            self.running.resume()
 
     def cancel(self) -> None:
         self._leave()
 
     def expire(self) -> None:
-        """As `cancel`, when the caller has waited for too long: what runs may want to know why."""
-        running = self.running
-        self._leave(silent=True)
+        """As `cancel`, when the caller has waited for too long."""
+        running, self._running = self._running, None
+        self._leave()
         if running is not None:
-            getattr(running, "expire", running.cancel)()
+            expire(running)
 
     # Ours
 
@@ -253,16 +198,15 @@ class Leaving:
             self._count("output", "mask" if masks else "allow")
         self._sink.ended()
 
-    def _leave(self, *, silent: bool = False) -> None:
+    def _leave(self) -> None:
         self._over = True
         gate, self._gate, self._filter = self._gate, None, None  # nothing that holds this is left to the collector
         if gate is not None:
             gate.close()
-        if not silent:
-            self._stop_backend()
+        self._stop_backend()
 
     def _stop_backend(self) -> None:
-        running, self.running = self.running, None
+        running, self._running = self._running, None
         if running is not None:
             running.cancel()
 

@@ -20,12 +20,13 @@ KEY_WIDTH = 280
 _DIGITS = "0123456789"
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _WORD = _DIGITS + _LETTERS
-_LONGEST = 19
+_SHORTEST, _LONGEST = 11, 19
 
 _GROUP = re.compile(r"(?<![0-9A-Za-z])[0-9]")
 _MOBILE = re.compile(r"(?:0086|86)?1[3-9][0-9]{9}")
 _ID_CARD = re.compile(r"[1-9][0-9]{16}[0-9Xx]")
 _BANK_CARD = re.compile(r"[2-6][0-9]{12,18}")
+_DOUBLED = {str(value): sum(divmod(2 * value, 10)) for value in range(10)}
 _ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _ID_CHECKS = "10X98765432"
 
@@ -64,16 +65,16 @@ _KEY_OPENS = re.compile(rf"(?<![A-Za-z0-9_-])(?:{'|'.join(_partly(head) for head
 
 
 def personal_patterns(kinds: Iterable[Personal], hit: Hit) -> tuple[Pattern, ...]:
-    """The patterns that find what is of these kinds."""
+    """The patterns that find what is of these kinds: first what may have numbers within it."""
     wanted = frozenset(kinds)
-    tests = tuple(test for kind, test in _NUMBERS.items() if kind in wanted)
     patterns: list[Pattern] = []
-    if tests:
-        patterns.append(Pattern(hit, NUMBER_WIDTH, _finding(tests), f"{_DIGITS} -Xx", _GROUP.search))
     if "email" in wanted:
-        patterns.append(Pattern(hit, EMAIL_WIDTH, _email, f"{_WORD}._%+-@", _EMAIL_OPENS.search))
+        patterns.append(Pattern(hit, EMAIL_WIDTH, _email, f"{_WORD}._%+-@", _EMAIL_OPENS.search, narrow=True))
     if "api_key" in wanted:
-        patterns.append(Pattern(hit, KEY_WIDTH, _key, f"{_WORD}_-", _KEY_OPENS.search))
+        patterns.append(Pattern(hit, KEY_WIDTH, _key, f"{_WORD}_-", _KEY_OPENS.search, narrow=True))
+    if wanted & _NUMBERS.keys():
+        find = _finding(tuple(kind for kind in _NUMBERS if kind in wanted))
+        patterns.append(Pattern(hit, NUMBER_WIDTH, find, f"{_DIGITS} -Xx", _GROUP.search, narrow=True))
     return tuple(patterns)
 
 
@@ -98,8 +99,7 @@ def is_bank_card(digits: str) -> bool:
     """A card's number: 13 to 19 digits, the last of which is Luhn's check digit."""
     if _BANK_CARD.fullmatch(digits) is None:
         return False
-    values = [int(digit) for digit in reversed(digits)]
-    return (sum(values[::2]) + sum(sum(divmod(2 * value, 10)) for value in values[1::2])) % 10 == 0
+    return (sum(map(int, digits[::-2])) + sum([_DOUBLED[digit] for digit in digits[-2::-2]])) % 10 == 0
 
 
 _NUMBERS: dict[Personal, Callable[[str], bool]] = {
@@ -107,46 +107,62 @@ _NUMBERS: dict[Personal, Callable[[str], bool]] = {
     "bank_card": is_bank_card,
     "mobile": is_mobile,
 }
+_FORMS: dict[Personal, tuple[str, tuple[int, ...]]] = {
+    "id_card": ("123456789", (18,)),
+    "bank_card": ("23456", tuple(range(13, 20))),
+    "mobile": ("180", (11, 13, 15)),
+}
+"""How each can begin, and how many digits it can have."""
+_RUN = re.compile(r"(?<![0-9A-Za-z])[0-9]+(?:[ -][0-9]+)*")
+_SEPARATOR = re.compile(r"[ -]")
+
+_Tests = dict[str, list[tuple[int, Callable[[str], bool]]]]
+"""By the digit that a number begins with: how many it can have, the most first, and what else it has to be."""
 
 
-def _finding(tests: tuple[Callable[[str], bool], ...]) -> Callable[[str, int], Span | None]:
+def _finding(kinds: tuple[Personal, ...]) -> Callable[[str, int], Span | None]:
     """Finds numbers that are written in groups with a blank or a hyphen between them, or in one."""
+    tests: _Tests = {digit: [] for digit in _DIGITS}
+    for kind in kinds:
+        firsts, lengths = _FORMS[kind]
+        for digit in firsts:
+            tests[digit] += [(length, _NUMBERS[kind]) for length in lengths]
+    for forms in tests.values():
+        forms.sort(key=lambda form: -form[0])
 
     def find(text: str, start: int) -> Span | None:
-        while (group := _GROUP.search(text, start)) is not None:
-            low = group.start()
-            for digits, high in reversed(_candidates(text, low)):
-                if any(test(digits) for test in tests):
-                    return low, high
-            start = low + 1
+        for run in _RUN.finditer(text, start):
+            if run.end() - run.start() >= _SHORTEST and (found := _in_run(text, run, tests)) is not None:
+                return found
         return None
 
     return find
 
 
-def _candidates(text: str, low: int) -> list[tuple[str, int]]:
-    """The numbers that begin here, each some whole groups, and where they end."""
-    stop = min(len(text), low + NUMBER_WIDTH)
-    found: list[tuple[str, int]] = []
-    digits, index = "", low
-    while len(digits) <= _LONGEST:
-        end = index
-        while end < stop and text[end] in _DIGITS and end - low <= NUMBER_WIDTH:
-            end += 1
-        if end in (index, stop):
-            break
-        digits += text[index:end]
-        if len(digits) == 17 and text[end] in "Xx" and text[end + 1 : end + 2] not in _WORD_OR_NOTHING:
-            found.append((digits + "X", end + 1))
-        if text[end] not in _LETTERS:
-            found.append((digits, end))
-        if text[end] not in " -":
-            break
-        index = end + 1
-    return found
+def _in_run(text: str, run: re.Match[str], tests: _Tests) -> Span | None:
+    """The first number that is some whole groups of a run of them, and the longest of those that begin there."""
+    groups = _SEPARATOR.split(run[0])
+    digits, stop = "".join(groups), len(text)
+    begins, ends, place, count = list[tuple[int, int]](), dict[int, int](), run.start(), 0
+    for group in groups:
+        begins.append((place, count))
+        place, count = place + len(group), count + len(group)
+        ends[count] = place
+        place += 1
+    if text[run.end() : run.end() + 1] in ("X", "x") and text[run.end() + 1 : run.end() + 2] not in _WORD_OR_NOTHING:
+        digits, ends[count + 1] = digits + "X", run.end() + 1  # the check digit of an identity card
+        del ends[count]
+    elif text[run.end() : run.end() + 1] in _LETTERS_OR_NOTHING:
+        del ends[count]
+    for low, first in begins:
+        for length, test in tests[digits[first]]:
+            high = ends.get(first + length, stop)
+            if high < stop and high - low < NUMBER_WIDTH and test(digits[first : first + length]):
+                return low, high
+    return None
 
 
-_WORD_OR_NOTHING = frozenset((*_WORD, ""))
+_WORD_OR_NOTHING, _LETTERS_OR_NOTHING = frozenset((*_WORD, "")), frozenset((*_LETTERS, ""))
 
 
 def _email(text: str, start: int) -> Span | None:

@@ -24,16 +24,21 @@ class Hit(msgspec.Struct, frozen=True):
 class Scanner(Protocol):
     """Takes a text piece by piece and gives back as much of it as may go out, masked where it has to be.
 
-    ``found`` is set when something was found that ends the text: what was given back ends before it, nothing comes
-    after it. The text given back in all, and ``found``, do not depend on how the text was cut.
+    ``found`` is set when something was found that ends the text: what was given back ends before it, and nothing may be
+    fed any more. ``masks`` tells whether anything was masked. The text given back in all, and ``found``, do not depend
+    on how the text was cut.
     """
 
     found: Hit | None
+    masks: bool
 
     def feed(self, piece: str, *, final: bool = False) -> str: ...
 
     def release(self) -> str:
-        """What was held back, because another text comes between; what comes later still follows on it."""
+        """What was held back, because another text comes between: searched as if the text ended here.
+
+        What comes later still follows on it, so that a match may begin in what has gone out and end after it.
+        """
         ...
 
 
@@ -45,6 +50,10 @@ class Chain:
     def __init__(self, scanners: Sequence[Scanner]) -> None:
         self._scanners = scanners
         self.found: Hit | None = None
+
+    @property
+    def masks(self) -> bool:
+        return any(scanner.masks for scanner in self._scanners)
 
     def feed(self, piece: str, *, final: bool = False) -> str:
         if len(piece) <= PIECE_MAX:
@@ -61,10 +70,10 @@ class Chain:
         text, ended = "", False
         for scanner in self._scanners:
             text = scanner.feed(text, final=ended)
+            if not ended and scanner.found is None:
+                text += scanner.release()
             if scanner.found is not None:
                 self.found, ended = scanner.found, True
-            elif not ended:
-                text += scanner.release()
         return text
 
     def _feed(self, text: str, final: bool) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from arkway.backends.moderation.folding import ODD, Folded, Folding, Unit, characters
+from arkway.backends.moderation.folding import ODD, Folded, Folding, Units, characters
 from arkway.backends.moderation.scanning import Hit, Span, masked
 from arkway.core.errors import Misconfigured
 
@@ -26,13 +26,12 @@ ACTIONS = ("block", "mask")
 
 _BEGINNING, _WORD = 1, 2
 
-Units = Callable[[str], tuple[list[Unit], int]]
-
 
 class WordList:
     """Words, each with what it means to find it. Raises Misconfigured where the extra ``moderation`` is missing.
 
-    Of two words that fold to the same one, the one that blocks counts.
+    Of two words that fold to the same one, the one that blocks counts. ``count``: those that can be found; ``unheard``:
+    those of which nothing is left, as all of it is passed over.
     """
 
     def __init__(self, words: Mapping[str, Hit], *, ignore_separators: bool = False) -> None:
@@ -48,6 +47,7 @@ class WordList:
         if found:
             automaton.make_automaton()
         self.count = len(found)
+        self.unheard = sum(not self.folding.word(word) for word in words)
         self.longest = max(map(len, found), default=0)
         self.kinds: dict[str, int] = {}
         for word in found:
@@ -56,6 +56,7 @@ class WordList:
                 self.kinds[part] = self.kinds.get(part, 0) | _BEGINNING
             self.kinds[word] = self.kinds.get(word, 0) | _WORD
         self.search: Callable[[str], Iterable[tuple[int, tuple[int, Hit]]]] = automaton.iter
+        self._given, self._ignore_separators = found, ignore_separators
 
     def clean_until(self, letters: str) -> int:
         """Where the longest end of a folded text begins that a word begins with; −1 where there is a word in it."""
@@ -82,6 +83,15 @@ class WordList:
     def scanner(self, units: Units = characters) -> WordScanner:
         return WordScanner(self, units)
 
+    def apart(self) -> tuple[WordList | None, WordList | None]:
+        """Those of the words that block, and those that mask; itself where they are all of one kind."""
+        blocking = {word: hit for word, hit in self._given.items() if hit.blocks}
+        masking = {word: hit for word, hit in self._given.items() if not hit.blocks}
+        if not blocking or not masking:
+            return (self, None) if blocking else (None, self if masking else None)
+        separators = self._ignore_separators
+        return WordList(blocking, ignore_separators=separators), WordList(masking, ignore_separators=separators)
+
 
 def read_words(paths: Iterable[Path], default: Hit) -> dict[str, Hit]:
     """The words of files: one a line, perhaps a tab and ``block`` or ``mask``, perhaps another and a type of hit.
@@ -102,11 +112,12 @@ def read_words(paths: Iterable[Path], default: Hit) -> dict[str, Hit]:
 class WordScanner:
     """Implements `arkway.backends.moderation.scanning.Scanner` for the words of one list."""
 
-    __slots__ = ("_gone", "_held", "_masks", "_seen", "_units", "_words", "found")
+    __slots__ = ("_gone", "_held", "_masks", "_seen", "_units", "_words", "found", "masks")
 
     def __init__(self, words: WordList, units: Units = characters) -> None:
         self._words, self._units = words, units
         self.found: Hit | None = None
+        self.masks = False
         self._held = ""  # what may yet become a word
         self._gone = 0  # how much of it has gone out all the same
         self._seen = 0  # how many folded characters of it were searched
@@ -115,34 +126,45 @@ class WordScanner:
     def feed(self, piece: str, *, final: bool = False) -> str:
         text = self._held + piece
         words = self._words
-        folded = text.translate(words.folding.table)
-        if ODD in folded or (self._units is not characters and "\\" in text):
-            return self._feed_odd(text, final)
-        hold = words.clean_until(folded)
-        if hold < 0:
-            return self._matched(text, None, folded, final)
-        count = len(folded)
-        if final:
-            hold = count
-        out = masked(text, self._masks, self._gone, hold) if self._masks else text[self._gone : hold]
-        self._keep(text, hold, count - hold)
+        letters = text.translate(words.folding.table)
+        folded: Folded | None = None
+        if ODD in letters or (self._units is not characters and "\\" in text):
+            folded = self._folded(text, final)
+            letters = folded.text
+        elif (hold := words.clean_until(letters)) >= 0:
+            count = len(letters)
+            if final:
+                hold = count
+            out = masked(text, self._masks, self._gone, hold) if self._masks else text[self._gone : hold]
+            self._keep(text, hold, count - hold)
+            return out
+        if (cut := self._searched(text, folded, letters)) is not None:
+            return masked(text, self._masks, self._gone, max(cut, self._gone))
+        hold = self._held_from(text, folded, letters, final)
+        out = masked(text, self._masks, self._gone, max(hold, self._gone))
+        self._keep(text, hold, len(letters) - (hold if folded is None else folded.from_(hold)))
         return out
 
     def release(self) -> str:
-        out = masked(self._held, self._masks, self._gone, len(self._held))
-        self._gone = len(self._held)
+        held = self._held
+        if self._gone >= len(held):
+            return ""
+        folded = self._folded(held, final=True)
+        cut = self._searched(held, folded, folded.text)
+        out = masked(held, self._masks, self._gone, len(held) if cut is None else max(cut, self._gone))
+        self._gone = len(held)
         return out
 
-    def _feed_odd(self, text: str, final: bool) -> str:
+    def _folded(self, text: str, final: bool) -> Folded:
         units, length = self._units(text)
         if final and length < len(text):
             units += [(char, length + index, length + index + 1) for index, char in enumerate(text[length:])]
             length = len(text)
-        folded = self._words.folding.folded(units, length, final=final)
-        return self._matched(text, folded, folded.text, final)
+        return self._words.folding.folded(units, length, final=final)
 
-    def _matched(self, text: str, folded: Folded | None, letters: str, final: bool) -> str:
-        """The general case; ``folded`` None: every folded character stands for the one in its place."""
+    def _searched(self, text: str, folded: Folded | None, letters: str) -> int | None:
+        """Adds what is to be masked; where the text has to end, if it has to. ``folded`` None: every folded character
+        stands for the one in its place."""
         cut, cut_end, cutting = len(text), -1, None
         for end, (length, hit) in self._words.search(letters):
             if end < self._seen:
@@ -153,15 +175,11 @@ class WordScanner:
             low, high = (start, end + 1) if folded is None else (folded.starts[start], folded.ends[end])
             if not hit.blocks:
                 self._masks.append((low, high))
+                self.masks = True
             elif cutting is None or low < cut:
                 cut, cut_end, cutting = low, end, hit
-        if cutting is not None:
-            self.found = cutting
-            return masked(text, self._masks, self._gone, max(cut, self._gone))
-        hold = self._held_from(text, folded, letters, final)
-        out = masked(text, self._masks, self._gone, max(hold, self._gone))
-        self._keep(text, hold, len(letters) - (hold if folded is None else folded.from_(hold)))
-        return out
+        self.found = cutting
+        return None if cutting is None else cut
 
     def _held_from(self, text: str, folded: Folded | None, letters: str, final: bool) -> int:
         if final:

@@ -20,7 +20,9 @@ from arkway.core.errors import (
     BackendUnavailable,
     BadRequest,
     ContextTooLong,
+    InputBlocked,
     InvalidField,
+    OutputBlocked,
     Overloaded,
     RateLimited,
 )
@@ -70,7 +72,21 @@ _PROMPT_HAS = (
 )
 _ANSWER_TAKES = re.compile(r"(\d{1,9}) (?:in the completion|output tokens)", re.IGNORECASE)
 
-_MODERATED = re.compile(r"sensitive ?content|content_(?:filter|policy)|moderation|ContentSecurity|RiskDetection", re.I)
+_BLOCKED = re.compile(
+    r"""SensitiveContentDetected | RiskDetection | ContentSecurityDetection  # Ark (protocol §9.2)
+    | \b(?:Req|Resp)TextExistRisk\b                                         # its older generations
+    | \Acontent_(?:filter|policy_violation)\b | ResponsibleAIPolicyViolation # OpenAI, Azure
+    | \b(?:moderation_blocked|data_inspection_failed)\b                     # OpenAI, DashScope
+    | \Ainvalid_prompt\b.*(?:safety|usage[ ]polic)                          # OpenAI
+    | \binput[ ]was[ ]flagged                                               # OpenRouter
+    | \AContent[ ]Exists[ ]Risk                                             # DeepSeek
+    | 不安全或敏感内容                                                      # Zhipu
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_OUTPUT = re.compile(
+    r"Output[A-Za-z]+(?:SensitiveContent|RiskDetection)|RespTextExistRisk|\AOutput data", re.IGNORECASE
+)
 _OPERATORS = re.compile(
     r"model_not_found|invalid_api_key|ClosedEndpoint|UnsupportedModel|ModelNotOpen|AccountOverdue|ServiceNotOpen"
     r"|insufficient_quota|QuotaExceeded|SetLimitExceeded|insufficient[ _]balance|billing"
@@ -98,6 +114,16 @@ class Fault(msgspec.Struct, frozen=True):
     @property
     def all(self) -> str:
         return f"{self.code} {self.kind} {self.message}"
+
+    def blocked(self) -> InputBlocked | OutputBlocked | None:
+        """The refusal of a text that this is, if it is one."""
+        inner = self.details.get("innererror")
+        deeper = _word(inner.get("code")) if isinstance(inner, dict) else ""
+        # Each by itself: words of moderation stand in messages of other errors, too.
+        said = (self.code, self.kind, deeper, self.message, f"{self.code} {self.message}")
+        if not any(_BLOCKED.search(words) for words in said):
+            return None
+        return OutputBlocked() if any(_OUTPUT.search(words) for words in said) else InputBlocked()
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes, hidden: Sequence[str] = ()) -> ArkwayError:
@@ -131,6 +157,8 @@ def _error(status: int, headers: Mapping[str, str], fault: Fault, hidden: Sequen
         return BackendTimeout("the model's server did not answer in time")
     if status in (400, 409, 413, 422):
         return _callers(status, fault, hidden)
+    if status == 403 and (blocked := fault.blocked()) is not None:
+        return blocked
     if status in (401, 402, 403, 407):
         return BackendUnavailable(REFUSED_US)
     if status in (503, 529) and ("retry-after" in headers or "retry-after-ms" in headers):
@@ -146,8 +174,8 @@ def _callers(status: int, fault: Fault, hidden: Sequence[str]) -> ArkwayError:
         return BadRequest("the request is larger than the model's server takes; shorten it")
     if _OPERATORS.search(fault.all):
         return BackendUnavailable(UNAVAILABLE)
-    if _MODERATED.search(fault.all):
-        return BadRequest("the request was refused for what it says; change the messages", "messages")
+    if (blocked := fault.blocked()) is not None:
+        return blocked
     if _CONTEXT.search(fault.all):
         return _too_long(fault)
     if _NO_TOOLS.search(fault.message):
@@ -231,6 +259,8 @@ def _by_detail(detail: Any) -> Fault:
 
 def _status_of(fault: Fault) -> int:
     """The HTTP status that an error without one would have had."""
+    if fault.blocked() is not None:
+        return 400
     words = f"{fault.code} {fault.kind}".lower()
     if re.search(r"rate.?limit|overload|too.?many", words):
         return 429

@@ -22,6 +22,7 @@ from arkway.wire.openai_shape.pieces import (
     Chunk,
     Ordinary,
     counted,
+    ending,
     entries,
     finish,
     reasoning,
@@ -246,7 +247,7 @@ class StreamReader:
                 events.extend(tool_deltas(piece, known, index, completion, prompt))
         reason = finish(choice.finish_reason)
         if reason is not None and index not in self._finished:
-            self._finished[index] = Finished(reason, index)
+            self._finished[index] = ending(choice, reason)
         return len(events) > before
 
     def _close(self, events: list[Event]) -> None:
@@ -320,7 +321,7 @@ def _whole_choice(choice: Choice, events: list[Event], *, logprobs: bool) -> Non
             call.index = position
         events.extend(tool_deltas(message, CallPositions(), index))
     # A whole answer is framed by its length, so that it cannot break off: without a reason it just ended.
-    events.append(Finished(finish(choice.finish_reason) or "stop", index))
+    events.append(ending(choice, finish(choice.finish_reason) or "stop"))
 
 
 def _text_of(literal: bytes) -> str | None:

@@ -5,6 +5,7 @@ Only what is used is declared; everything else is skipped without being built.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ import msgspec
 
 from arkway.core.chat import FinishReason, LogprobEntry, TokenLogprob, Usage
 from arkway.core.errors import BackendFailed
-from arkway.core.events import ToolDelta
+from arkway.core.events import Finished, ToolDelta
 from arkway.wire import json
 
 TOKENS_MAX = 2**31 - 1
@@ -33,6 +34,7 @@ _FINISH: dict[str, FinishReason] = {
     "function_call": "tool_calls",
 }
 _BROKEN = ("abort", "aborted", "cancel", "cancelled", "canceled", "error", "timeout", "insufficient_system_resource")
+_hit = re.compile(rb'"([A-Za-z][\w.-]{0,63})"').fullmatch
 
 
 class Function(msgspec.Struct):
@@ -77,6 +79,7 @@ class Choice(msgspec.Struct):
     message: Piece | None = None
     finish_reason: str | dict[str, Any] | None = None
     logprobs: msgspec.Raw = _NULL
+    moderation_hit_type: msgspec.Raw = _NULL
 
 
 class Chunk(msgspec.Struct):
@@ -140,6 +143,7 @@ class Only(msgspec.Struct, gc=False):
     index: Literal[0] = 0
     delta: None = None
     logprobs: None = None
+    moderation_hit_type: Literal["", None] = None
 
 
 class Ordinary(msgspec.Struct, gc=False):
@@ -209,6 +213,16 @@ def finish(reason: str | dict[str, Any] | None) -> FinishReason | None:
     if word in _BROKEN:
         raise BackendFailed(_STOPPED)
     return _FINISH.get(word, "stop")
+
+
+def ending(choice: Choice, reason: FinishReason) -> Finished:
+    """The end of a choice, with what the server's own moderation has found where that is why it ended.
+
+    What is no plain word is as good as none. An answer that ended otherwise has no hit: it is whole, and a hit would
+    have it refused in the dialects that have no other word for one.
+    """
+    hit = _hit(bytes(choice.moderation_hit_type)) if reason == "content_filter" else None
+    return Finished(reason, choice.index, hit[1].decode() if hit else "")
 
 
 def usage(raw: msgspec.Raw) -> Usage | None:
