@@ -76,6 +76,11 @@ def corpus(source: Source, collection_id: str, limit: int) -> list[Written]:
     return found
 
 
+def book() -> bytes:
+    """A PDF of 250 pages in Chinese, with an outline. Raises Unmeasured where apt gives no packages."""
+    return (_unpacked(MANUALS.packages) / "usr/share/debian-reference/debian-reference.zh-cn.pdf").read_bytes()
+
+
 def _written(collection_id: str, source: str, path: Path) -> Written | None:
     parsed = _parsed(path)
     if parsed is None:

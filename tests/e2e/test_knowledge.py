@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from arkway.knowledge.opening import knowledge_path
 from tests.e2e.conftest import EMBEDDING_MODEL, Home, Served
 from tests.tools.client import Connection
 from tests.tools.waiting import until
@@ -83,6 +86,12 @@ def test_the_command_line_works_beside_a_server(home: Home, tmp_path: Path) -> N
         assert home.json("kb", "show", "parts")["documents"] == 4
         hits = home.json("kb", "search", "parts", "gasket1 checked", "--limit", "1")
         assert hits[0]["document"]["source"] == "parts/part-1.md"
+        key = str(home.json("keys", "create", "--name", "viewer", "--role", "viewer")["secret"])
+        asked = ("kb", "search", "parts", "gasket1 checked", "--limit", "1", "--url", served.url, "--api-key")
+        until(lambda: home.run(*asked, key).returncode == 0)
+        assert home.json(*asked, key) == hits
+        refused = home.run(*asked, "ark-nobody")
+        assert (refused.returncode, "401" in refused.stderr) == (1, True)
         assert home.json("kb", "reindex", "parts")["chunks"] == 4 * len(WORDS)
         (folder / "part-1.md").unlink()
         dry = home.json("kb", "sync", "parts", str(folder), "--dry-run")
@@ -103,6 +112,29 @@ def test_a_file_that_cannot_be_taken_says_why(home: Home, tmp_path: Path) -> Non
     nowhere = home.run("kb", "search", "nowhere", "anything")
     assert "the collection `nowhere` does not exist" in nowhere.stderr
     assert home.json("kb", "documents", "parts")["total"] == 0
+    (tmp_path / "parts").mkdir()
+    for name in (b"good.md", b"bad\xff.md"):
+        with open(os.fsencode(tmp_path / "parts") + b"/" + name, "wb") as file:
+            file.write(part(1))
+    synced = home.run("kb", "sync", "parts", str(tmp_path / "parts"))
+    assert (synced.returncode, "1 new" in synced.stdout, "cannot be printed" in synced.stderr) == (0, True, True)
+    home.json("kb", "create", "others")
+    (job, *_) = home.json("kb", "jobs", "parts")
+    elsewhere = home.run("kb", "jobs", "others", "--cancel", str(job["id"]))
+    assert (elsewhere.returncode, "of another collection" in elsewhere.stderr) == (1, True)
+
+
+def test_an_index_of_another_version_says_so_and_is_made_anew(home: Home, tmp_path: Path) -> None:
+    home.json("kb", "create", "parts")
+    (tmp_path / "part.md").write_bytes(part(1))
+    home.json("kb", "add", "parts", str(tmp_path / "part.md"))
+    assert "reindex" not in home.run("kb", "show", "parts").stderr
+    with closing(sqlite3.connect(knowledge_path(home.path))) as connection:
+        connection.execute("UPDATE knowledge_collections SET analyzer = 'bigrams/0'")
+        connection.commit()
+    assert "`arkway kb reindex parts` mends it" in home.run("kb", "show", "parts").stderr
+    assert home.json("kb", "reindex", "parts")["chunks"] == len(WORDS)
+    assert "reindex" not in home.run("kb", "show", "parts").stderr
 
 
 def test_a_server_that_is_killed_leaves_nothing_half_done_and_the_next_one_goes_on(home: Home) -> None:

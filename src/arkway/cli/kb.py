@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arkway.cli.database import as_json_option, echo_json, moment, now_s, print_table
-from arkway.cli.intake import Desk, desk, print_jobs, report, work_off
+from arkway.cli.intake import Desk, desk, print_jobs, report
+from arkway.cli.kb_files import checked, print_plan, source_of, taken_in, told_plan
 from arkway.cli.kb_shown import (
     finding,
     print_collection,
@@ -22,7 +23,7 @@ from arkway.cli.kb_shown import (
 from arkway.cli.tenant import Place, place_options
 
 if TYPE_CHECKING:
-    from arkway.core.knowledge import Document, Job
+    from arkway.core.knowledge import Collection, Document, Hit, Job
     from arkway.knowledge.folder import Plan
 
 KINDS = ("documents", "pages")
@@ -100,6 +101,7 @@ def show_collection(ctx: click.Context, place: Place, collection: str, as_json: 
         found = at.holdings.show(collection)
         count = at.holdings.documents(found.id, 0, 1)[1]
     print_collection(found, count, as_json)
+    _say_if_outdated(found)
 
 
 @command.command("update")
@@ -178,13 +180,12 @@ def add_files(
     meta = {name: value for name, value in (("title", title), ("url", url)) if value}
     with desk(ctx, place) as at:
         at.holdings.show(collection)
-        bodies = [(path, _checked(path)) for path in files]
-        jobs = [
-            at.holdings.upload(collection, path.name, body(), now_s(), source=source or _source(path), meta=meta)
+        bodies = [(path, checked(path)) for path in files]
+        uploads = (
+            at.holdings.upload(collection, path.name, body(), now_s(), source=source or source_of(path), meta=meta)
             for path, body in bodies
-        ]
-        if not no_wait:
-            jobs = work_off(at, jobs, "taking in")
+        )
+        jobs = taken_in(at, uploads, wait=not no_wait)
         vectors = bool(at.holdings.show(collection).endpoint_id)
     report(ctx, jobs, as_json=as_json, vectors=vectors)
 
@@ -228,9 +229,9 @@ def sync_folder(
         gone = () if keep else plan.gone
         jobs = [] if dry_run else _synced(at, collection, plan, gone)
         vectors = bool(at.holdings.show(collection).endpoint_id and jobs)
-    told = _told(plan, gone)
+    told = told_plan(plan, gone)
     if not as_json:
-        _print_plan(plan, gone, dry_run=dry_run)
+        print_plan(plan, gone, dry_run=dry_run)
     report(ctx, jobs, as_json=as_json, vectors=vectors, **told)
 
 
@@ -271,7 +272,7 @@ def crawl_directory(
                 f"{collection} is a collection of documents; make one with `arkway kb create NAME --kind pages`"
             )
         found = read_pages(pages, base_url, sitemap=sitemap, skipped=lambda *told: skipped.append(told))
-        jobs = [
+        uploads = (
             at.holdings.upload(
                 collection,
                 page.file_name,
@@ -281,9 +282,8 @@ def crawl_directory(
                 meta={**page.meta, **({"title": page.title} if page.title else {})},
             )
             for page in found
-        ]
-        if not no_wait:
-            jobs = work_off(at, jobs, "taking in")
+        )
+        jobs = taken_in(at, uploads, wait=not no_wait)
     for name, reason in skipped:
         click.echo(f"left out: {name}: {reason}", err=True)
     report(ctx, jobs, as_json=as_json)
@@ -293,7 +293,7 @@ def crawl_directory(
 @collection_argument
 @click.option("--show", "shown", metavar="ID", help="Show this document and its chunks.")
 @click.option("--delete", "deleted", metavar="ID", help="Delete this document, for good.")
-@click.option("--offset", type=click.IntRange(0), default=0, help="Begin after so many.")
+@click.option("--offset", type=click.IntRange(0, 1_000_000_000), default=0, help="Begin after so many.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="At most so many.")
 @as_json_option
 @place_options
@@ -333,15 +333,43 @@ def list_documents(
 @collection_argument
 @click.argument("question")
 @click.option("--limit", type=click.IntRange(1, 50), default=5, show_default=True, help="At most so many.")
+@click.option("--served", is_flag=True, help="Ask the running server: vectors count, and it may rerank.")
+@click.option("--url", default="", metavar="URL", help="The server, with --served; default: that of the settings.")
+@click.option("--api-key", envvar="ARK_API_KEY", default="", metavar="KEY", help="Its key, with --served; default: "
+              "ARK_API_KEY.")  # fmt: skip
 @as_json_option
 @place_options
 @click.pass_context
 def search_collection(
-    ctx: click.Context, place: Place, collection: str, question: str, limit: int, as_json: bool
+    ctx: click.Context,
+    place: Place,
+    collection: str,
+    question: str,
+    limit: int,
+    served: bool,
+    url: str,
+    api_key: str,
+    as_json: bool,
 ) -> None:
-    """Ask a question; the best chunks come first. By words alone: vectors count in a running server."""
-    with desk(ctx, place) as at:
-        hits = at.holdings.search([collection], question, limit)
+    """Ask a question; the best chunks come first.
+
+    By words alone, which needs no server and no model. A question's vector is made by a model that only a running
+    server has open; --served asks that server, which finds what bots find.
+
+    \b
+    arkway kb search manual "how long is the warranty"
+    arkway kb search manual "how long is the warranty" --served --api-key ark-…
+    """
+    if served or url:
+        from arkway.cli.kb_served import asked_of_server
+        from arkway.cli.where import server_url
+
+        hits: Sequence[Hit] = asked_of_server(server_url(ctx, url), api_key, place, collection, question, limit)
+    else:
+        with desk(ctx, place) as at:
+            hits = at.holdings.search([collection], question, limit)
+            if at.holdings.show(collection).vector_weight:
+                click.echo("by words alone; with --served the running server counts vectors too", err=True)
     if as_json:
         echo_json(hits)
         return
@@ -383,6 +411,8 @@ def list_jobs(
     with desk(ctx, place) as at:
         jobs: Sequence[Job] = at.holdings.jobs(collection, limit)
         if cancelled:
+            if at.holdings.job(cancelled).collection_id != at.holdings.show(collection).id:
+                raise click.ClickException(f"the job {cancelled} is of another collection than {collection}")
             jobs = [at.holdings.cancel(cancelled, now_s())]
     if as_json:
         echo_json(jobs)
@@ -392,69 +422,27 @@ def list_jobs(
         print_jobs(jobs)
 
 
-# Files
+def _say_if_outdated(collection: Collection) -> None:
+    from arkway.knowledge.words import analyzer
 
-
-def _checked(path: Path) -> Any:
-    """Reads the file when it is called; that it can be is found out now."""
-    from arkway.knowledge.folder import why_not
-
-    if path.is_dir():
-        raise click.ClickException(f"{path} is a folder; `arkway kb sync` takes whole folders in")
-    if not path.is_file():
-        raise click.ClickException(f"there is no file {path}")
-    if reason := why_not(path):
-        raise click.ClickException(f"{path}: {reason}")
-
-    def read() -> bytes:
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise click.ClickException(f"{path} cannot be read: {error.strerror}") from None
-
-    return read
-
-
-def _source(path: Path) -> str:
-    return path.name if path.is_absolute() or ".." in path.parts else path.as_posix()
+    if collection.analyzer != analyzer():
+        click.echo(
+            f"its words were cut by {collection.analyzer}, and {analyzer()} cuts questions here, which finds less; "
+            f"`arkway kb reindex {collection.name}` mends it",
+            err=True,
+        )
 
 
 def _synced(at: Desk, collection: str, plan: Plan, gone: Sequence[Document]) -> list[Job]:
     """Carries the plan out; what is new goes in before what is gone goes out."""
-    jobs = [
-        at.holdings.upload(
-            collection, Path(found.path).name, Path(found.path).read_bytes(), now_s(), source=found.source
-        )
+    uploads = (
+        at.holdings.upload(collection, Path(found.path).name, checked(Path(found.path))(), now_s(), source=found.source)
         for found in (*plan.added, *plan.changed)
-    ]
-    ended = work_off(at, jobs, "taking in")
+    )
+    ended = taken_in(at, uploads)
     for document in gone:
         at.holdings.delete_document(document.id)
     return ended
-
-
-def _told(plan: Plan, gone: Sequence[Document]) -> dict[str, Any]:
-    return {
-        "added": [each.source for each in plan.added],
-        "changed": [each.source for each in plan.changed],
-        "gone": [each.source for each in gone],
-        "unchanged": plan.unchanged,
-        "skipped": plan.skipped,
-    }
-
-
-def _print_plan(plan: Plan, gone: Sequence[Document], *, dry_run: bool) -> None:
-    for word, sources in (
-        ("new", [each.source for each in plan.added]),
-        ("changed", [each.source for each in plan.changed]),
-        ("gone", [each.source for each in gone]),
-    ):
-        for source in sources:
-            click.echo(f"{word:<9}{source}")
-    for skipped in plan.skipped:
-        click.echo(f"left out: {skipped.path}: {skipped.reason}", err=True)
-    counts = f"{len(plan.added)} new, {len(plan.changed)} changed, {len(gone)} gone, {plan.unchanged} as they were"
-    click.echo(f"{counts}{'; nothing was done' if dry_run else ''}")
 
 
 def _check_in(at: Desk, collection: str, document_id: str) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from arkway.core.errors import InvalidField
 from arkway.core.knowledge import Document
-from arkway.knowledge.holdings import UPLOAD_MAX_BYTES
+from arkway.knowledge.holdings import SOURCE_MAX_CHARACTERS, UPLOAD_MAX_BYTES
 from arkway.knowledge.ingestion import fingerprint
 from arkway.knowledge.parsing import Unreadable, kind_of
 from arkway.knowledge.parsing.parsed import shown_mib
@@ -53,13 +53,16 @@ def compared(folder: Path, label: str, documents: Iterable[Document], chunk_char
     for path in files(folder):
         source = f"{label}/{path.relative_to(folder).as_posix()}"
         kept.add(source)
-        reason = why_not(path)
+        try:
+            reason = why_not(path) or why_not_called(source)
+            is_new = source not in there
+            differs = not reason and not is_new and is_changed(path, there[source], chunk_chars)
+        except OSError as error:
+            reason, is_new, differs = f"it cannot be read: {error.strerror}", False, False
         if reason:
-            skipped.append(Skipped(str(path), reason))
-        elif source not in there:
-            added.append(Found(source, str(path)))
-        elif is_changed(path, there[source], chunk_chars):
-            changed.append(Found(source, str(path)))
+            skipped.append(Skipped(shown_path(path), reason))
+        elif is_new or differs:
+            (added if is_new else changed).append(Found(source, str(path)))
         else:
             unchanged += 1
     gone = tuple(document for source, document in there.items() if source not in kept)
@@ -78,12 +81,26 @@ def files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
+def shown_path(path: Path) -> str:
+    """As it can be printed, whatever its bytes are."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in str(path))
+
+
+def why_not_called(source: str) -> str:
+    """Why no document can be called that; "" where one can."""
+    if not source.isprintable():
+        return "its name has characters that cannot be printed"
+    return f"its path has more than {SOURCE_MAX_CHARACTERS} characters" if len(source) > SOURCE_MAX_CHARACTERS else ""
+
+
 def why_not(path: Path) -> str:
-    """Why a file is not taken; "" for one that is."""
+    """Why a file is not taken; "" for one that is. Raises OSError."""
     try:
         kind_of(path.name)
     except Unreadable as error:
         return error.message
+    if not os.access(path, os.R_OK):
+        return "it may not be read"
     size_bytes = path.stat().st_size
     if not size_bytes:
         return "the file is empty"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 from msgspec import structs
 
 from arkway.core.knowledge import Chunk, Collection, Hit
+from arkway.knowledge.embedding import Embed, embedded_or_nothing
+from arkway.knowledge.threads import in_thread
 from arkway.knowledge.words import words
 from arkway.ports.lookup import KnowledgeStore
 
@@ -19,8 +20,6 @@ SAMPLES: Final = 50
 TOP: Final = 10
 TOLERANCE: Final = 0.05
 QUESTION_WORDS: Final = 3
-
-Embed = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]]]
 
 
 def fused(lists: Sequence[tuple[float, Sequence[Hit]]], limit: int) -> list[Hit]:
@@ -55,13 +54,13 @@ class SelfTest(msgspec.Struct, frozen=True):
 async def self_test(store: KnowledgeStore, collection: Collection, embed: Embed, samples: int = SAMPLES) -> SelfTest:
     """Asks for chunks from all over the collection, by words and by vectors, which have to be there already.
 
-    ``embed`` gives the vectors of questions. Raises what it and the store raise.
+    ``embed`` gives the vectors of questions. Raises what `embedded_or_nothing` and the store raise.
     """
-    chosen = await asyncio.to_thread(_sample, store, collection, samples)
+    chosen = await in_thread(_sample, store, collection, samples)
     questions = _questions(chosen)
     if not questions:
         return SelfTest(0, 0.0, 0.0)
-    vectors = await embed(list(questions.values()))
+    vectors = await embedded_or_nothing(embed, list(questions.values()))
 
     def ask() -> SelfTest:
         by_words = by_vectors = 0
@@ -70,7 +69,7 @@ async def self_test(store: KnowledgeStore, collection: Collection, embed: Embed,
             by_vectors += _has(store.near(collection.id, vector, TOP), chunk_id)
         return SelfTest(len(questions), by_words / len(questions), by_vectors / len(questions))
 
-    return await asyncio.to_thread(ask)
+    return await in_thread(ask)
 
 
 def _sample(store: KnowledgeStore, collection: Collection, samples: int) -> list[Chunk]:

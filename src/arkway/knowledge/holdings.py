@@ -5,6 +5,7 @@ Nothing here runs on an event loop: every method waits for the store.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
@@ -35,6 +36,7 @@ VECTORS: Final = "vectors"
 """A job without a body whose `Job.meta` has this task makes the vectors that are missing in its collection."""
 
 _PAGE: Final = 1000
+_ID: Final = re.compile(r"kb-[0-9a-f]{16}")
 
 Kind = Literal["documents", "pages"]
 Asking = Callable[[Sequence[Collection], str, int], list[Hit]]
@@ -127,6 +129,8 @@ class Holdings:
 
     def show(self, name: str) -> Collection:
         """Raises NotThere."""
+        if not name.isprintable():  # a name that no database could look for
+            raise NotThere("collection", "")
         named = self._store.collection(self._account, self._project, name)
         found = named or next((each for each in self.list() if each.id == name), None)
         if found is None:
@@ -315,6 +319,8 @@ def _check_name(name: str) -> None:
         raise InvalidField(
             f"a collection's name has 1 to {NAME_MAX_CHARACTERS} printable characters, none of them , = : or /", "name"
         )
+    if _ID.fullmatch(name):
+        raise InvalidField("a name that looks like a collection's id could be taken for one; choose another", "name")
 
 
 def _check_description(description: str) -> None:

@@ -13,8 +13,9 @@ import hashlib
 import logging
 import threading
 import time
+from array import array
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import msgspec
 from msgspec import structs
@@ -26,8 +27,12 @@ from arkway.knowledge.embedding import BATCH, Embedding, Embeddings, vectors_of
 from arkway.knowledge.fusion import self_test
 from arkway.knowledge.holdings import is_vectors_job, vectors_job
 from arkway.knowledge.identity import document_id
+from arkway.knowledge.intake import Intake, Lost
 from arkway.knowledge.parsing import Cancelled, Limits, Parsed, Unreadable, chunks_in_child
 from arkway.knowledge.parsing.kinds import stem_and_extension
+from arkway.knowledge.parsing.parsed import TITLE_LIMIT
+from arkway.knowledge.threads import in_thread
+from arkway.knowledge.words import WITHOUT_RJIEBA, analyzer
 from arkway.ports.lookup import KnowledgeStore
 
 LEASE_S: Final = 60
@@ -37,6 +42,8 @@ BACKOFF_S: Final = 10
 BACKOFF_STEPS: Final = 4
 VECTOR_ATTEMPTS: Final = 20
 """A model can be away for long, and nothing about the documents is wrong then."""
+VECTORS_AT_ONCE: Final = 512
+TURN: Final = 64
 POLL_S: Final = 1.0
 VECTOR_WEIGHT: Final = 0.5
 REVISION: Final = 1
@@ -56,7 +63,11 @@ log = logging.getLogger("arkway.knowledge")
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
-    """How a worker works. ``chunk_chars``: the most that one chunk has; times in seconds."""
+    """How a worker works. ``chunk_chars``: the most that one chunk has; times in seconds.
+
+    ``vectors_at_once`` chunks of an upload get their vectors before it is put in. A job makes vectors in ``turn``
+    batches; the next ones are another job's, so that uploads come in between.
+    """
 
     chunk_chars: int = CHUNK_LIMIT
     vector_weight: float = VECTOR_WEIGHT
@@ -64,10 +75,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: int = LEASE_S
     backoff_s: int = BACKOFF_S
     poll_s: float = POLL_S
-
-
-class Lost(Exception):
-    """The job is not this worker's any more: called off, or taken over by another one."""
+    vectors_at_once: int = VECTORS_AT_ONCE
+    turn: int = TURN
 
 
 class Ingestion:
@@ -92,21 +101,23 @@ class Ingestion:
         self._wake.set()
 
     async def run(self) -> None:
-        """Works until it is cancelled."""
+        """Works until it is cancelled, whatever comes up."""
         while True:
             try:
                 if await self.step() is not None:
                     continue
             except ArkwayError as error:
                 log.warning("documents cannot be taken in just now, and will be later: %s", error.message)
+            except Exception:
+                log.exception("documents cannot be taken in just now; the next attempt follows")
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._work.poll_s)
 
     async def step(self) -> Job | None:
         """Does the next job; as it is then, None where there is nothing to do. Raises StoreUnavailable."""
-        store = await asyncio.to_thread(self._open)
-        claimed = await asyncio.to_thread(store.claim, self._work.lease_s, self._now_s())
+        store = cast(Intake, await in_thread(self._open))
+        claimed = await self._claimed(store)
         if claimed is None:
             return None
         job, body = claimed
@@ -115,7 +126,23 @@ class Ingestion:
         self._told(done, "over")
         return done
 
-    async def _done(self, store: KnowledgeStore, job: Job, body: bytes) -> Job:
+    async def _claimed(self, store: Intake) -> tuple[Job, bytes] | None:
+        """A worker that is stopped at this very moment gives the job back."""
+        vectors = self._embeddings is not None
+        look = in_thread(store.next_job, self._work.lease_s, self._now_s(), vectors=vectors)
+        looking = asyncio.ensure_future(look)
+        try:
+            return await asyncio.shield(looking)
+        except asyncio.CancelledError:
+            with contextlib.suppress(StoreUnavailable):
+                if (claimed := await looking) is not None:
+                    await self._given_back(store, claimed[0])
+            raise
+
+    async def _given_back(self, store: Intake, job: Job) -> None:
+        await asyncio.shield(in_thread(store.give_back, self._at_end(job)))
+
+    async def _done(self, store: Intake, job: Job, body: bytes) -> Job:
         try:
             if job.attempts > _most(job):
                 return await self._failed(store, job, job.error or DIED)
@@ -123,10 +150,10 @@ class Ingestion:
                 change = await self._taken_in(store, job, body, called_off)
             return await self._finished(store, structs.replace(job, state="done", error="", change=change))
         except (Lost, Cancelled):
-            return await asyncio.to_thread(store.job, job.id) or job
+            return await in_thread(store.job, job.id) or job
         except asyncio.CancelledError:
             # The server stops: another one, or this one later, goes on at once.
-            await asyncio.shield(asyncio.to_thread(store.finish, self._at_end(job, state="waiting")))
+            await self._given_back(store, job)
             raise
         except StoreUnavailable:
             raise  # nothing can be written down; the lease runs out
@@ -136,18 +163,19 @@ class Ingestion:
             log.exception("a document could not be taken in", extra={"job": job.id})
             return await self._again(store, job, DEFECT)
 
-    async def _taken_in(self, store: KnowledgeStore, job: Job, body: bytes, called_off: threading.Event) -> Change:
-        collection = await asyncio.to_thread(store.by_id, job.collection_id)
+    async def _taken_in(self, store: Intake, job: Job, body: bytes, called_off: threading.Event) -> Change:
+        collection = await in_thread(store.by_id, job.collection_id)
         if collection is None:
             raise _Gone
         if is_vectors_job(job):
-            await self._revised(store, job, collection)
+            with contextlib.suppress(_Rebound):  # the change of the endpoint has handed in a job of its own
+                await self._revised(store, job, collection)
             return Change(0, 0, 0)
         return await Upload(self, store, job, collection, called_off).taken_in(body)
 
     # How a job ends
 
-    async def _after(self, store: KnowledgeStore, job: Job, error: ArkwayError) -> Job:
+    async def _after(self, store: Intake, job: Job, error: ArkwayError) -> Job:
         """What may pass is tried again."""
         if isinstance(error, Unreadable):
             if error.detail:
@@ -156,27 +184,27 @@ class Ingestion:
         passing = isinstance(error, PlatformError | Refused) and not isinstance(error, Misconfigured)
         return await (self._again if passing else self._failed)(store, job, error.message)
 
-    async def _again(self, store: KnowledgeStore, job: Job, error: str) -> Job:
+    async def _again(self, store: Intake, job: Job, error: str) -> Job:
         if job.attempts >= _most(job):
             return await self._failed(store, job, error)
         until_s = self._now_s() + self._work.backoff_s * 3 ** min(job.attempts - 1, BACKOFF_STEPS)
         waiting = self._at_end(job, state="waiting", error=error)
-        await asyncio.to_thread(store.postpone, waiting, until_s)
+        await in_thread(store.postpone, waiting, until_s)
         return waiting
 
-    async def _failed(self, store: KnowledgeStore, job: Job, error: str) -> Job:
+    async def _failed(self, store: Intake, job: Job, error: str) -> Job:
         return await self._finished(store, structs.replace(job, state="failed", error=error))
 
-    async def _finished(self, store: KnowledgeStore, job: Job) -> Job:
+    async def _finished(self, store: Intake, job: Job) -> Job:
         ended = self._at_end(job)
-        await asyncio.to_thread(store.finish, ended)
+        await in_thread(store.finish, ended)
         return ended
 
     def _at_end(self, job: Job, **end: object) -> Job:
         return structs.replace(job, **end, updated_at=self._now_s(), lease_until_s=0)
 
     @contextlib.asynccontextmanager
-    async def _lease(self, store: KnowledgeStore, job: Job) -> AsyncIterator[threading.Event]:
+    async def _lease(self, store: Intake, job: Job) -> AsyncIterator[threading.Event]:
         """Renews the lease as long as the block runs; the event says that it was lost, or that the block has ended."""
         called_off = threading.Event()
         renewing = asyncio.create_task(self._renew(store, job, called_off))
@@ -187,20 +215,20 @@ class Ingestion:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 
-    async def _renew(self, store: KnowledgeStore, job: Job, called_off: threading.Event) -> None:
+    async def _renew(self, store: Intake, job: Job, called_off: threading.Event) -> None:
         while True:
             await asyncio.sleep(self._work.lease_s / 4)
             try:
-                kept = await asyncio.to_thread(store.renew, job.id, self._work.lease_s, self._now_s())
+                kept = await in_thread(store.renew, job.id, self._work.lease_s, self._now_s())
             except StoreUnavailable:
                 continue  # it may come back before the lease runs out; nothing is written without it
             if not kept:
                 called_off.set()
                 return
 
-    async def kept(self, store: KnowledgeStore, job: Job) -> None:
+    async def kept(self, store: Intake, job: Job) -> None:
         """Raises Lost unless the job is this worker's for as long again as a lease."""
-        if not await asyncio.to_thread(store.renew, job.id, self._work.lease_s, self._now_s()):
+        if not await in_thread(store.renew, job.id, self._work.lease_s, self._now_s()):
             raise Lost
 
     # Vectors
@@ -211,38 +239,74 @@ class Ingestion:
             return None
         return self._embeddings(collection)
 
-    async def _revised(self, store: KnowledgeStore, job: Job, collection: Collection) -> None:
-        """Makes the vectors that are missing; if the model has not proven itself here, finds out whether it does."""
+    async def _revised(self, store: Intake, job: Job, collection: Collection) -> None:
+        """Makes vectors that are missing, a job's turn of them; when there are all, finds out whether they may count.
+
+        Raises _Rebound, Lost, errors of the tree.
+        """
         embedding = self.embedding(collection)
         if embedding is None:
-            if collection.endpoint_id:
-                raise _NotMine
             return
         collection = await self.of_model(store, collection, embedding.model)
-        while missing := await asyncio.to_thread(store.without_vectors, collection.id, BATCH):
+        for _ in range(self._work.turn):
+            missing = await in_thread(store.without_vectors, collection.id, BATCH)
+            if not missing:
+                await self._proven(store, collection, embedding)
+                return
             vectors = await vectors_of(embedding, missing)
             await self.kept(store, job)
-            await asyncio.to_thread(store.add_vectors, collection.id, vectors)
+            collection = await self._fitting(store, collection, vectors)
+            await in_thread(store.add_vectors, collection.id, vectors)
+        await in_thread(self.look_after_vectors, store, collection)
+
+    def look_after_vectors(self, store: Intake, collection: Collection) -> None:
+        """By one job behind all uploads that wait. Blocks."""
+        jobs = store.jobs(collection.id, 1000)
+        if not any(is_vectors_job(each) and each.state == "waiting" for each in jobs):
+            store.submit(vectors_job(collection.id, self._now_s()), b"")
+
+    async def _proven(self, store: Intake, collection: Collection, embedding: Embedding) -> None:
+        """Lets vectors count if the model finds about as much by them as words do."""
         if not collection.vector_weight:
             test = await self_test(store, collection, embedding.embed)
             log.info("the collection %s: %s", collection.name, test)
             if test.passed:
                 await self._weighted(store, collection)
 
-    async def of_model(self, store: KnowledgeStore, collection: Collection, model: str) -> Collection:
-        """The collection as one whose vectors are this model's; those of another one are deleted."""
+    async def of_model(self, store: Intake, collection: Collection, model: str) -> Collection:
+        """The collection as one whose vectors are this model's; those of another one are deleted. Raises _Rebound."""
         if collection.embedding_model == model:
             return collection
-        changed = structs.replace(collection, embedding_model=model, dimensions=0, vector_weight=0.0)
-        await asyncio.to_thread(store.change, changed)
+        now = await in_thread(store.by_id, collection.id)
+        if now is None or now.endpoint_id != collection.endpoint_id:
+            raise _Rebound
+        changed = structs.replace(now, embedding_model=model, dimensions=0, vector_weight=0.0)
+        await in_thread(store.change, changed)
         return changed
 
-    async def _weighted(self, store: KnowledgeStore, collection: Collection) -> None:
+    async def _fitting(self, store: Intake, before: Collection, vectors: Mapping[str, array[float]]) -> Collection:
+        """The collection as it is now, ready for these vectors: those of another size are deleted. Raises _Rebound."""
+        now = await self.same(store, before)
+        size = len(next(iter(vectors.values())))
+        if now.dimensions not in (0, size):
+            log.warning("the model %s has been replaced under its name: its vectors are made anew", now.embedding_model)
+            now = structs.replace(now, dimensions=size, vector_weight=0.0)
+            await in_thread(store.change, now)
+        return now
+
+    async def same(self, store: Intake, before: Collection) -> Collection:
+        """The collection as it is now. Raises _Rebound where its vectors are another model's meanwhile."""
+        now = await in_thread(store.by_id, before.id)
+        if now is None or (now.endpoint_id, now.embedding_model) != (before.endpoint_id, before.embedding_model):
+            raise _Rebound
+        return now
+
+    async def _weighted(self, store: Intake, collection: Collection) -> None:
         """Lets vectors count, unless the collection's endpoint has been changed meanwhile."""
-        now = await asyncio.to_thread(store.by_id, collection.id)
+        now = await in_thread(store.by_id, collection.id)
         same = (collection.endpoint_id, collection.embedding_model)
         if now is not None and (now.endpoint_id, now.embedding_model) == same:
-            await asyncio.to_thread(store.change, structs.replace(now, vector_weight=self._work.vector_weight))
+            await in_thread(store.change, structs.replace(now, vector_weight=self._work.vector_weight))
 
     # For `Upload`
 
@@ -263,7 +327,7 @@ class Upload:
     """One document on its way in."""
 
     def __init__(
-        self, worker: Ingestion, store: KnowledgeStore, job: Job, collection: Collection, called_off: threading.Event
+        self, worker: Ingestion, store: Intake, job: Job, collection: Collection, called_off: threading.Event
     ) -> None:
         self._worker, self._store, self._job = worker, store, job
         self._collection, self._called_off = collection, called_off
@@ -273,20 +337,22 @@ class Upload:
     async def taken_in(self, body: bytes) -> Change:
         """Raises errors of the tree, Cancelled, Lost. The same content again changes nothing."""
         job, work = self._job, self._worker.work
-        known = fingerprint(body, job.file_name, work.chunk_chars, job.meta)
-        before = await asyncio.to_thread(self._store.document, self._id)
+        known = await in_thread(fingerprint, body, job.file_name, work.chunk_chars, job.meta)
+        before = await in_thread(self._store.document, self._id)
         if before is not None and before.content_hash == known:
-            return Change(0, before.chunks, 0)
+            if job.change is None:
+                return Change(0, before.chunks, 0)
+            self._incomplete = True  # a worker has put it in and died; what was to follow may not have followed
+            await in_thread(self._follow)
+            return job.change
         self._worker.tell(job, "reading")
-        document, chunks = await asyncio.to_thread(self._read, body, known)
+        document, chunks = await in_thread(self._read, body, known)
         vectors = await self._vectors(chunks)
         await self._worker.kept(self._store, job)
-        if await asyncio.to_thread(self._is_superseded):
-            return Change(0, 0, 0)
         self._worker.tell(job, "writing")
-        change = await asyncio.to_thread(self._store.put, document, chunks, vectors)
-        if self._collection.endpoint_id and (self._incomplete or not self._collection.vector_weight):
-            await asyncio.to_thread(self._follow)
+        await in_thread(self._reindexed)
+        change = await in_thread(self._store.put_for, job, document, chunks, vectors)
+        await in_thread(self._follow)
         return change
 
     def _read(self, body: bytes, known: str) -> tuple[Document, Sequence[Chunk]]:
@@ -306,7 +372,7 @@ class Upload:
             source=job.source,
             name=stem,
             type="url" if given else extension,
-            title=job.meta.get("title") or parsed.title,
+            title=(job.meta.get("title") or parsed.title)[:TITLE_LIMIT],
             content_hash=known,
             size_bytes=size_bytes,
             chunks=chunks,
@@ -315,38 +381,53 @@ class Upload:
             updated_at=now_s,
         )
 
-    async def _vectors(self, chunks: Sequence[Chunk]) -> Mapping[str, Sequence[float]]:
-        """Of chunks that are new. A model that does not answer is no reason to leave the document out."""
+    async def _vectors(self, chunks: Sequence[Chunk]) -> Mapping[str, array[float]]:
+        """Of chunks that are new, as far as there are any. A model that fails is no reason to leave a document out."""
+        worker = self._worker
+        found: dict[str, array[float]] = {}
+        self._incomplete = True
         try:
-            embedding = self._worker.embedding(self._collection)
+            embedding = worker.embedding(self._collection)
             if embedding is None:
-                self._incomplete = True
                 return {}
-            self._collection = await self._worker.of_model(self._store, self._collection, embedding.model)
-            there = {each.id for each in await asyncio.to_thread(self._store.chunks, self._id)}
-            self._worker.tell(self._job, "embedding")
-            return await vectors_of(embedding, [each for each in chunks if each.id not in there])
-        except (StoreUnavailable, Lost):
+            self._collection = await worker.of_model(self._store, self._collection, embedding.model)
+            there = {each.id for each in await in_thread(self._store.chunks, self._id)}
+            worker.tell(self._job, "embedding")
+            new = [each for each in chunks if each.id not in there]
+            at_once = new[: worker.work.vectors_at_once]
+            for start in range(0, len(at_once), BATCH):
+                found |= await vectors_of(embedding, at_once[start : start + BATCH])
+            self._incomplete = len(at_once) < len(new)
+        except StoreUnavailable:
             raise
         except ArkwayError as error:
-            log.warning("no vectors for now: %s", error.message, extra={"job": self._job.id})
-            self._incomplete = True
-            return {}
+            log.warning("no more vectors for now: %s", error.message, extra={"job": self._job.id})
+        return await self._usable(found)
 
-    def _is_superseded(self) -> bool:
-        """Whether a newer upload of the same document is there: jobs of several workers may overtake each other."""
-        for each in self._store.jobs(self._collection.id, 1000):
-            if each.id == self._job.id:
-                return False
-            if each.source == self._job.source and each.state != "failed":
-                return True
-        return False
+    async def _usable(self, vectors: Mapping[str, array[float]]) -> Mapping[str, array[float]]:
+        """Those vectors, if they can stand beside what the collection has now: its model's, and all of one size."""
+        if not vectors:
+            return vectors
+        with contextlib.suppress(_Rebound):
+            self._collection = await self._worker.same(self._store, self._collection)
+            sizes = {len(vector) for vector in vectors.values()}
+            if len(sizes) == 1 and self._collection.dimensions in (0, *sizes):
+                return vectors
+        self._incomplete = True
+        return {}
+
+    def _reindexed(self) -> None:
+        """No index has words of two kinds: what another analyzer made is made anew, but never by a worse one."""
+        now = self._store.by_id(self._collection.id)
+        if now is not None and now.analyzer != analyzer() != WITHOUT_RJIEBA:
+            log.info("the collection %s is indexed anew: %s, and %s before", now.id, analyzer(), now.analyzer)
+            self._store.reindex(now.id)
 
     def _follow(self) -> None:
-        """One job behind all uploads that wait looks after vectors that are missing, or not proven yet."""
-        jobs = self._store.jobs(self._collection.id, 1000)
-        if not any(is_vectors_job(each) and each.state == "waiting" for each in jobs):
-            self._store.submit(vectors_job(self._collection.id, self._worker.now_s()), b"")
+        """Vectors that are missing, or not proven yet, are another job's."""
+        now = self._store.by_id(self._collection.id)
+        if now is not None and now.endpoint_id and (self._incomplete or not now.vector_weight):
+            self._worker.look_after_vectors(self._store, now)
 
 
 def _most(job: Job) -> int:
@@ -359,11 +440,11 @@ class _Gone(CallerError):
         super().__init__(GONE)
 
 
-class _NotMine(Refused):
-    """The vectors are a server's to make."""
+class _Rebound(Refused):
+    """The collection has got another endpoint or model while vectors were being made."""
 
     def __init__(self) -> None:
-        super().__init__("the vectors are made by a running server")
+        super().__init__("the collection's embedding endpoint has been changed meanwhile")
 
 
 def fingerprint(body: bytes, file_name: str, chunk_chars: int, meta: Mapping[str, str] | None = None) -> str:
@@ -371,4 +452,6 @@ def fingerprint(body: bytes, file_name: str, chunk_chars: int, meta: Mapping[str
     told = msgspec.json.encode(
         (REVISION, chunk_chars, stem_and_extension(file_name), sorted((meta or {}).items()), len(body))
     )
-    return hashlib.blake2b(told + body, digest_size=16).hexdigest()
+    digest = hashlib.blake2b(told, digest_size=16)
+    digest.update(body)
+    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -12,6 +11,7 @@ from arkway.core.knowledge import Collection, Hit
 from arkway.core.reference import Cover, Reference
 from arkway.knowledge.holdings import QUERY_MAX_CHARACTERS, RESULTS_MAX
 from arkway.knowledge.searching import Searching
+from arkway.knowledge.threads import in_thread
 from arkway.ports.lookup import KnowledgeStore
 
 COVERAGE: Final = 0.6
@@ -35,12 +35,12 @@ class KnowledgePlugin:
 
     async def wanted(self, quest: Quest) -> bool:
         """By how much of the question the best hits have. Raises StoreUnavailable."""
-        collections = await asyncio.to_thread(self._named, quest)
+        collections = await in_thread(self._named, quest)
         return bool(collections) and await self._searching.coverage(collections, _asked(quest)) >= self._coverage
 
     async def find(self, quest: Quest) -> Findings:
         """Raises StoreUnavailable."""
-        collections = await asyncio.to_thread(self._named, quest)
+        collections = await in_thread(self._named, quest)
         query, limit = _asked(quest), min(quest.action.limit, RESULTS_MAX)
         if not collections or not query.strip() or limit <= 0:
             return Findings(count=0)
@@ -77,9 +77,9 @@ def reference_of(hit: Hit, idx: int) -> Reference:
     path = chunk.path or (document.title or document.name,)
     return Reference(
         idx=idx,
-        url=meta.get("url", ""),
-        logo_url=meta.get("logo_url", ""),
-        mobile_url=meta.get("mobile_url", ""),
+        url=_address(meta, "url"),
+        logo_url=_address(meta, "logo_url"),
+        mobile_url=_address(meta, "mobile_url"),
         site_name=meta.get("site_name", ""),
         title=document.title or document.name,
         summary=meta.get("summary", "") or chunk.text[:SUMMARY_MAX_CHARACTERS],
@@ -97,5 +97,14 @@ def reference_of(hit: Hit, idx: int) -> Reference:
 
 
 def _cover(meta: dict[str, str]) -> Cover | None:
-    sizes = [int(text) if (text := meta.get(name, "")).isdecimal() else 0 for name in ("cover_width", "cover_height")]
-    return Cover(meta["cover_url"], *sizes) if meta.get("cover_url") else None
+    sizes = [
+        int(text) if (text := meta.get(name, "")).isdecimal() and len(text) <= 6 else 0
+        for name in ("cover_width", "cover_height")
+    ]
+    return Cover(address, *sizes) if (address := _address(meta, "cover_url")) else None
+
+
+def _address(meta: dict[str, str], name: str) -> str:
+    """On the web, or "": a document says of itself what it likes, and a browser does what ``javascript:`` says."""
+    address = meta.get(name, "")
+    return address if address.lower().startswith(("http://", "https://")) and address.isprintable() else ""

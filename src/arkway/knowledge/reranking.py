@@ -93,7 +93,7 @@ def _ordered(hits: Sequence[Hit], answer: bytes) -> list[Hit]:
 def _scores(answer: bytes) -> dict[int, float]:
     try:
         found = msgspec.json.decode(answer, type=_Results | list[_Ranked])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BackendFailed(f"its answer cannot be read: {error}") from error
     ranked = found.results if isinstance(found, _Results) else found
     return {one.index: one.value for one in ranked}

@@ -10,9 +10,11 @@ from typing import Final
 
 from arkway.core.errors import ArkwayError, StoreUnavailable
 from arkway.core.knowledge import Collection, Hit
-from arkway.knowledge.embedding import Embeddings
+from arkway.knowledge.embedding import Embeddings, embedded
 from arkway.knowledge.fusion import fused
 from arkway.knowledge.reranking import CANDIDATES
+from arkway.knowledge.threads import in_thread
+from arkway.knowledge.words import analyzer
 from arkway.ports.lookup import KnowledgeStore
 
 VECTOR_DEADLINE_S: Final = 1.0
@@ -34,15 +36,21 @@ class Searching:
         rerank: Rerank | None = None,
     ) -> None:
         self._open, self._embeddings, self._rerank = store, embeddings, rerank
+        self._outdated: set[str] = set()
 
     async def search(self, collections: Sequence[Collection], query: str, limit: int) -> list[Hit]:
         """Best first. Raises StoreUnavailable; an embedding or reranking model that fails is done without."""
-        store = await asyncio.to_thread(self._open)
+        store = await in_thread(self._open)
         wanted = max(limit, CANDIDATES)
-        ids = [collection.id for collection in collections]
-        near = asyncio.gather(*(self._near(store, each, query, wanted) for each in collections if each.vector_weight))
-        by_words = await asyncio.to_thread(store.words, ids, query, wanted)
-        by_vectors = [each for each in await near if each[1]]
+        near = [
+            asyncio.create_task(self._near(store, each, query, wanted)) for each in collections if each.vector_weight
+        ]
+        try:
+            by_words = await in_thread(self._by_words, store, collections, query, wanted)
+            by_vectors = [each for each in await asyncio.gather(*near) if each[1]]
+        finally:  # whoever asked has left, or the words have failed: no model works for nobody
+            for task in near:
+                task.cancel()
         found = fused([(1.0, by_words), *by_vectors], wanted) if by_vectors else by_words
         if self._rerank is not None and found:
             found = list(await self._rerank(query, found))
@@ -50,8 +58,8 @@ class Searching:
 
     async def coverage(self, collections: Sequence[Collection], query: str) -> float:
         """How much of what the question is about they have, 0 to 1. Raises StoreUnavailable."""
-        store = await asyncio.to_thread(self._open)
-        return await asyncio.to_thread(store.coverage, [each.id for each in collections], query)
+        store = await in_thread(self._open)
+        return await in_thread(store.coverage, [each.id for each in collections], query)
 
     async def _near(
         self, store: KnowledgeStore, collection: Collection, query: str, limit: int
@@ -64,10 +72,26 @@ class Searching:
             if embedding.model != collection.embedding_model:
                 return 0.0, ()  # its vectors are about to be made anew
             async with asyncio.timeout(VECTOR_DEADLINE_S):
-                (vector,) = await embedding.embed([query])
-            return collection.vector_weight, await asyncio.to_thread(store.near, collection.id, vector, limit)
+                (vector,) = await embedded(embedding.embed, [query])
+            return collection.vector_weight, await in_thread(store.near, collection.id, vector, limit)
         except StoreUnavailable:
             raise
         except (ArkwayError, TimeoutError) as error:
             log.warning("the collection %s is searched without vectors: %s", collection.id, error or "too slow")
             return 0.0, ()
+
+    def _by_words(self, store: KnowledgeStore, collections: Sequence[Collection], query: str, limit: int) -> list[Hit]:
+        self._warn(collections)
+        return store.words([collection.id for collection in collections], query, limit)
+
+    def _warn(self, collections: Sequence[Collection]) -> None:
+        """Once for each collection whose words were cut in another way than the question's are."""
+        for each in collections:
+            if each.analyzer not in ("", analyzer()) and each.id not in self._outdated:
+                self._outdated.add(each.id)
+                log.warning(
+                    "the collection %s was indexed by %s and is asked by %s, which finds less: run `arkway kb reindex`",
+                    each.id,
+                    each.analyzer,
+                    analyzer(),
+                )

@@ -10,7 +10,6 @@ writing, opening and closing happen under a lock on ``<file>.lock``, of whicheve
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import threading
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from arkway.core.errors import Misconfigured, StoreUnavailable
-from arkway.files import private_directory
+from arkway.files import FileLock, private_directory
 from arkway.knowledge.sql import Counted, Row, Session, marks
 from arkway.knowledge.store import SqlKnowledge
 from arkway.knowledge.tables import tables
@@ -90,7 +89,7 @@ class SqliteDatabase:
         self._connections = 0
         try:
             _private_file(path)
-            self._lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = FileLock(path.with_name(path.name + ".lock"))
         except OSError as error:
             raise StoreUnavailable(f"the file {path} cannot be opened: {error.strerror}") from error
         try:
@@ -98,7 +97,7 @@ class SqliteDatabase:
                 self._writer = self._first()
                 self._readers.extend(self._readable() for _ in range(READY_READERS))
         except BaseException:
-            os.close(self._lock)
+            self._lock.close()
             raise
 
     @contextlib.contextmanager
@@ -206,22 +205,18 @@ class SqliteDatabase:
             self._turn.release()
 
     def _take(self, deadline_s: float) -> None:
-        if self._lock < 0:
+        if self._lock.closed:
             raise StoreUnavailable(CLOSED)
-        while True:
-            try:
-                return fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline_s:
-                    raise StoreUnavailable(self._held) from None
-                time.sleep(PAUSE_S)
+        while not self._lock.take():
+            if time.monotonic() >= deadline_s:
+                raise StoreUnavailable(self._held)
+            time.sleep(PAUSE_S)
 
     def _let_go(self) -> None:
         """The file of the lock is closed after the last connection, which may be a reader's."""
-        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        self._lock.release()
         if self._closed.is_set() and not self._connections:
-            os.close(self._lock)
-            self._lock = -1
+            self._lock.close()
 
     @property
     def _held(self) -> str:

@@ -8,21 +8,28 @@ from typing import Final
 
 from msgspec import structs
 
-from arkway.core.errors import InvalidField
+from arkway.core.errors import InvalidField, Overloaded
 from arkway.core.knowledge import Change, Chunk, Collection, Document, Hit, Job
 from arkway.knowledge import jobs, shelves
 from arkway.knowledge.coverage import HITS, bm25, coverage, rarest, weights
 from arkway.knowledge.indexing import Cutting, label
+from arkway.knowledge.intake import Lost
+from arkway.knowledge.parsing.parsed import shown_mib
 from arkway.knowledge.sql import Counted, Database, Session, VectorIndex, WordIndex
 from arkway.knowledge.vectors import dimensions, unit
 from arkway.knowledge.words import analyzer, terms
 
 TERMS: Final = 24
 """Words of a question that are looked up: the rarest ones of a long question."""
+WAITING_BYTES: Final = 4 * 1024**3
+RETRY_S: Final = 30.0
+CONSIDERED: Final = 500
+"""Different words of a question that are considered at all: counting each takes a look into the index."""
 
 
 class SqlKnowledge:
-    """Implements `KnowledgeStore`; safe for several threads. ``claiming`` ends the query for a free job.
+    """Implements `KnowledgeStore` and `Intake`; safe for several threads. ``claiming`` ends the query for a free job.
+    A project's files that wait have ``waiting_bytes`` at most, so that none of them fills the disk: Overloaded.
 
     A collection's ``analyzer`` is the store's to write: what is in `Collection` when it is made or changed does not
     matter. Nor do the ``dimensions``, as long as they are 0: the first vectors decide. What is put into a collection
@@ -30,11 +37,17 @@ class SqlKnowledge:
     """
 
     def __init__(
-        self, database: Database, word_index: WordIndex, vector_index: VectorIndex, claiming: str = ""
+        self,
+        database: Database,
+        word_index: WordIndex,
+        vector_index: VectorIndex,
+        claiming: str = "",
+        waiting_bytes: int = WAITING_BYTES,
     ) -> None:
         self._database, self._words, self._vectors = database, word_index, vector_index
-        self._claiming = claiming
+        self._claiming, self._waiting_bytes = claiming, waiting_bytes
         self._claims: dict[str, int] = {}
+        self._served: frozenset[str] = frozenset()
 
     def close(self) -> None:
         self._database.close()
@@ -106,14 +119,39 @@ class SqlKnowledge:
         cutting = self._prepared(document, chunks)
         with self._database.writing() as session:
             number = shelves.taken(session, document.collection_id)
-            before = shelves.document(session, document.id)
-            kept = shelves.kept_chunks(session, document.id)
-            shelves.put_document(session, structs.replace(document, chunks=len({chunk.id for chunk in chunks})))
-            change = self._changed(session, number, kept, chunks, cutting, label(document))
-            if before is not None and label(before) != label(document):
-                again = [chunk for chunk in chunks if chunk.id in kept]
-                self._reindexed(session, number, again, cutting, label(document))
-            self._vectors_added(session, number, document.collection_id, units)
+            return self._put(session, number, document, chunks, units, cutting)
+
+    def put_for(
+        self, job: Job, document: Document, chunks: Sequence[Chunk], vectors: Mapping[str, Sequence[float]]
+    ) -> Change:
+        units = {chunk_id: unit(vector) for chunk_id, vector in vectors.items()}
+        cutting = self._prepared(document, chunks)
+        with self._database.writing() as session:
+            number = shelves.taken(session, document.collection_id)  # nobody else puts anything in from here on
+            if jobs.is_outdone(session, job):
+                return Change(0, 0, 0)
+            change = self._put(session, number, document, chunks, units, cutting)
+            if not jobs.note(session, job, change):
+                raise Lost
+        return change
+
+    def _put(
+        self,
+        session: Session,
+        number: int,
+        document: Document,
+        chunks: Sequence[Chunk],
+        units: Mapping[str, bytes],
+        cutting: Cutting,
+    ) -> Change:
+        before = shelves.document(session, document.id)
+        kept = shelves.kept_chunks(session, document.id)
+        shelves.put_document(session, structs.replace(document, chunks=len({chunk.id for chunk in chunks})))
+        change = self._changed(session, number, kept, chunks, cutting, label(document))
+        if before is not None and label(before) != label(document):
+            again = [chunk for chunk in chunks if chunk.id in kept]
+            self._reindexed(session, number, again, cutting, label(document))
+        self._vectors_added(session, number, document.collection_id, units)
         return change
 
     def remove(self, document_id: str) -> bool:
@@ -153,8 +191,7 @@ class SqlKnowledge:
         shelves.remove_chunks(session, gone)
         new = [chunk for chunk_id, chunk in wanted.items() if chunk_id not in kept]
         shelves.add_chunks(session, number, new)
-        numbers = shelves.chunk_numbers(session, number, [chunk.id for chunk in new])
-        self._words.add(session, number, [(numbers[chunk.id], cutting.words(chunk, named)) for chunk in new])
+        self._indexed(session, number, new, cutting, named)
         stay = {chunk_id: chunk for chunk_id, chunk in kept.items() if chunk_id in wanted}
         moved = {c.number: wanted[i].ordinal for i, c in stay.items() if c.ordinal != wanted[i].ordinal}
         shelves.move_chunks(session, moved)
@@ -163,12 +200,19 @@ class SqlKnowledge:
     def _reindexed(self, session: Session, number: int, chunks: Sequence[Chunk], cutting: Cutting, named: str) -> None:
         numbers = shelves.chunk_numbers(session, number, [chunk.id for chunk in chunks])
         self._words.remove(session, number, list(numbers.values()))
-        self._words.add(session, number, [(numbers[chunk.id], cutting.words(chunk, named)) for chunk in chunks])
+        self._indexed(session, number, chunks, cutting, named)
+
+    def _indexed(self, session: Session, number: int, chunks: Sequence[Chunk], cutting: Cutting, named: str) -> None:
+        """A few at a time: their words as lists are large."""
+        for start in range(0, len(chunks), shelves.BATCH):
+            batch = chunks[start : start + shelves.BATCH]
+            numbers = shelves.chunk_numbers(session, number, [chunk.id for chunk in batch])
+            self._words.add(session, number, [(numbers[chunk.id], cutting.words(chunk, named)) for chunk in batch])
 
     # Finding
 
     def words(self, collection_ids: Sequence[str], query: str, limit: int) -> list[Hit]:
-        asked = terms(query)
+        asked = terms(query)[:CONSIDERED]
         with self._database.reading() as session:
             owners = shelves.numbered(session, collection_ids) if asked and limit > 0 else {}
             found = self._by_words(session, owners, asked, limit)
@@ -186,7 +230,7 @@ class SqlKnowledge:
             return _as_hits(session, owners, found)
 
     def coverage(self, collection_ids: Sequence[str], query: str) -> float:
-        asked = terms(query)
+        asked = terms(query)[:CONSIDERED]
         with self._database.reading() as session:
             owners = shelves.numbered(session, collection_ids) if asked else {}
             if not owners:
@@ -250,13 +294,15 @@ class SqlKnowledge:
         with self._database.reading() as session:
             before = [row for number in shelves.numbered(session, [collection_id]) for row in _all(session, number)]
         for _, chunk, named in before:
-            cutting.words(chunk, named)
+            cutting.prepare((chunk,), named)
         with self._database.writing() as session:
             number = shelves.taken(session, collection_id)
             rows = _all(session, number)
             self._words.drop(session, number)
             self._words.make(session, number)
-            self._words.add(session, number, [(chunk, cutting.words(of, named)) for chunk, of, named in rows])
+            for start in range(0, len(rows), shelves.BATCH):
+                batch = rows[start : start + shelves.BATCH]
+                self._words.add(session, number, [(chunk, cutting.words(of, named)) for chunk, of, named in batch])
             shelves.analyzed(session, collection_id, analyzer())
         return len(rows)
 
@@ -278,15 +324,37 @@ class SqlKnowledge:
         with self._database.writing() as session:
             if shelves.collection_by_id(session, job.collection_id) is None:
                 raise shelves.no_collection()
+            if body and jobs.waiting_bytes(session, job.collection_id) + len(body) > self._waiting_bytes:
+                raise Overloaded(
+                    f"{shown_mib(self._waiting_bytes)} of files wait to be taken in for this project's collections, "
+                    "which is the limit; hand in more when some of them are in",
+                    RETRY_S,
+                )
             jobs.add(session, job, body)
 
     def claim(self, lease_s: int, now_s: int) -> tuple[Job, bytes] | None:
-        if not self._anything_to_do():
-            return None
+        return self.next_job(lease_s, now_s, vectors=True)
+
+    def next_job(self, lease_s: int, now_s: int, *, vectors: bool) -> tuple[Job, bytes] | None:
+        """Workers ask all the time, mostly for nothing: that takes no lock."""
+        with self._database.reading() as session:
+            if not jobs.is_any_free(session, now_s, vectors=vectors):
+                return None
         with self._database.writing() as session:
-            claimed = jobs.claim(session, lease_s, now_s, locked=self._claiming)
+            claimed = self._in_turn(session, lease_s, now_s, vectors=vectors)
         if claimed is not None:
             self._claims[claimed[0].id] = claimed[0].attempts
+        return claimed
+
+    def _in_turn(self, session: Session, lease_s: int, now_s: int, *, vectors: bool) -> tuple[Job, bytes] | None:
+        """The oldest job of an account that has not had its turn yet: one that uploads a lot waits for itself alone."""
+        claimed = jobs.claim(session, lease_s, now_s, vectors=vectors, but=self._served, locked=self._claiming)
+        if claimed is None and self._served:
+            self._served = frozenset()
+            claimed = jobs.claim(session, lease_s, now_s, vectors=vectors, locked=self._claiming)
+        if claimed is not None:
+            owner = shelves.collection_by_id(session, claimed[0].collection_id)
+            self._served |= {owner.account} if owner else frozenset()
         return claimed
 
     def renew(self, job_id: str, lease_s: int, now_s: int) -> bool:
@@ -306,6 +374,11 @@ class SqlKnowledge:
             jobs.postpone(session, job, until_s)
         self._claims.pop(job.id, None)
 
+    def give_back(self, job: Job) -> None:
+        with self._database.writing() as session:
+            jobs.give_back(session, job)
+        self._claims.pop(job.id, None)
+
     def cancel(self, job_id: str, error: str, now_s: int) -> bool:
         with self._database.writing() as session:
             return jobs.cancel(session, job_id, error, now_s)
@@ -317,11 +390,6 @@ class SqlKnowledge:
     def job(self, job_id: str) -> Job | None:
         with self._database.reading() as session:
             return jobs.by_id(session, job_id)
-
-    def _anything_to_do(self) -> bool:
-        """Workers ask all the time, mostly for nothing: that takes no lock."""
-        with self._database.reading() as session:
-            return jobs.unfinished(session)
 
 
 def _as_hits(session: Session, owners: Mapping[int, Collection], found: Sequence[tuple[int, int, float]]) -> list[Hit]:
@@ -336,14 +404,16 @@ def _all(session: Session, number: int) -> list[tuple[int, Chunk, str]]:
 
 
 def _has_other_vectors(before: Collection, after: Collection) -> bool:
-    other_model = bool(before.embedding_model) and after.embedding_model != before.embedding_model
-    return other_model or bool(before.dimensions and after.dimensions not in (0, before.dimensions))
+    """Vectors of a model that had no name yet are of who knows which one."""
+    other_model = after.embedding_model != before.embedding_model
+    return bool(before.dimensions) and (other_model or after.dimensions not in (0, before.dimensions))
 
 
 def _same_dimensions(owner: Collection, vector: bytes) -> None:
     if dimensions(vector) != owner.dimensions:
         raise InvalidField(
             f"the collection `{owner.name}` has vectors of {owner.dimensions} dimensions and not of "
-            f"{dimensions(vector)}; make its vectors anew with the model that is used now",
+            f"{dimensions(vector)}: its model has been replaced under the same name. Take its endpoint away and "
+            "give it back, and its vectors are made anew",
             "vectors",
         )

@@ -89,7 +89,10 @@ class ExactVectors:
             kept = self._kept.get(collection)
             if kept is None or kept.generation != generation or kept.matrix.shape[1] != width:
                 before = kept if kept is not None and kept.matrix.shape[1] == width else None
-                kept = _loaded(session, collection, generation, width, before)
+                if before is not None and _has_only_grown(session, collection, before):
+                    kept = _grown(session, collection, generation, before)
+                else:
+                    kept = _loaded(session, collection, generation, width, before)
             self._keep(collection, kept)
         return kept
 
@@ -102,6 +105,33 @@ class ExactVectors:
             self._kept.move_to_end(collection)
             while len(self._kept) > 1 and sum(one.size_bytes for one in self._kept.values()) > self._cache_bytes:
                 self._kept.popitem(last=False)
+
+
+def _has_only_grown(session: Session, collection: int, before: _Kept) -> bool:
+    """Whether all rows that were there still are. New ones have higher numbers: one writes at a time."""
+    if not len(before.rows):
+        return False
+    statement = "SELECT count(*) FROM knowledge_vectors WHERE collection = ? AND number <= ?"
+    [(still,)] = session.rows(statement, [collection, int(before.rows[-1])])
+    return bool(still == len(before.rows))
+
+
+def _grown(session: Session, collection: int, generation: int, before: _Kept) -> _Kept:
+    """With what is new behind what there was; the same matrix where nothing is."""
+    np = numpy()
+    statement = "SELECT number, chunk FROM knowledge_vectors WHERE collection = ? AND number > ? ORDER BY number"
+    new = session.rows(statement, [collection, int(before.rows[-1])])
+    if not new:
+        return _Kept(generation, before.rows, before.chunks, before.matrix)
+    listed = np.array(new, dtype=np.int64)
+    rows = np.concatenate((before.rows, listed[:, 0]))
+    chunks = np.concatenate((before.chunks, listed[:, 1]))
+    matrix: Matrix = np.empty((len(rows), before.matrix.shape[1]), dtype=np.float32)
+    matrix[: len(before.rows)] = before.matrix
+    places = np.arange(len(before.rows), len(rows))
+    for start in range(0, len(places), _BATCH):
+        _fill(session, matrix, rows, places[start : start + _BATCH])
+    return _Kept(generation, rows, chunks, matrix)
 
 
 def _loaded(session: Session, collection: int, generation: int, width: int, before: _Kept | None) -> _Kept:

@@ -28,6 +28,9 @@ _MARKS: Final = "[\u0300-\u036f\u0900-\u0dff]"  # signs within words that are no
 _RUN: Final = re.compile(rf"([{_HAN}]+)|([{_SOLID}]+)|{_OTHER}+(?:{_MARKS}+{_OTHER}*)*")
 
 Cut = Callable[[str], list[str]]
+_PAIRS: Final = "bigrams"
+WITHOUT_RJIEBA: Final = f"{_PAIRS}/{RULES}"
+"""What `analyzer` says where rjieba is not installed."""
 
 
 def analyzer() -> str:
@@ -67,7 +70,7 @@ def _han() -> tuple[str, Cut]:
     try:
         import rjieba
     except ImportError:
-        return "bigrams", pairs
+        return _PAIRS, pairs
     from importlib.metadata import version
 
     return f"rjieba-{version('rjieba')}", rjieba.cut_for_search

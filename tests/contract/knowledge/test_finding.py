@@ -159,7 +159,7 @@ def test_the_closest_come_first_whatever_their_length(knowledge: KnowledgeStore)
 
 
 def test_chunks_get_their_vectors_later_and_lose_them_with_the_model(knowledge: KnowledgeStore) -> None:
-    knowledge.create(BOOK)
+    knowledge.create(structs.replace(BOOK, embedding_model="first"))
     pieces = shelved(knowledge, BOOK, "a.md", "a", "b", "c")
     assert knowledge.near(BOOK.id, [1.0, 0.0], 5) == []
     assert [chunk.text for chunk in knowledge.without_vectors(BOOK.id, 2)] == ["a", "b"]
@@ -169,12 +169,22 @@ def test_chunks_get_their_vectors_later_and_lose_them_with_the_model(knowledge: 
     assert [chunk.text for chunk in knowledge.without_vectors(BOOK.id, 9)] == ["b"]
     [now] = knowledge.collections("acme")
     assert now.dimensions == 2
-    knowledge.change(structs.replace(now, embedding_model="first"))
+    knowledge.change(structs.replace(now, description="changed"))
     assert texts(knowledge.near(BOOK.id, [1.0, 0.0], 1)) == ["a"]
     knowledge.change(structs.replace(now, embedding_model="second", dimensions=0))
     assert len(knowledge.without_vectors(BOOK.id, 9)) == 3
     knowledge.add_vectors(BOOK.id, {pieces[1].id: [1.0, 0.0, 0.0]})
     assert texts(knowledge.near(BOOK.id, [1.0, 0.0, 0.0], 5)) == ["b"]
+
+
+def test_vectors_of_who_knows_which_model_do_not_become_a_models(knowledge: KnowledgeStore) -> None:
+    knowledge.create(BOOK)
+    [piece] = shelved(knowledge, BOOK, "a.md", "a")
+    knowledge.add_vectors(BOOK.id, {piece.id: [1.0, 0.0]})
+    [now] = knowledge.collections("acme")
+    knowledge.change(structs.replace(now, embedding_model="model", dimensions=0))
+    assert knowledge.without_vectors(BOOK.id, 9) == [piece]
+    assert knowledge.near(BOOK.id, [1.0, 0.0], 5) == []
 
 
 def test_a_vector_takes_the_place_of_the_one_before(knowledge: KnowledgeStore) -> None:

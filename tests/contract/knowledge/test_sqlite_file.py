@@ -5,17 +5,20 @@ from __future__ import annotations
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from arkway.core.errors import Misconfigured, StoreUnavailable
+from arkway.core.errors import Misconfigured, Overloaded, StoreUnavailable
 from arkway.knowledge.opening import knowledge_path
-from arkway.knowledge.sqlite_store import STEPS, SqliteDatabase, open_sqlite
-from arkway.knowledge.store import SqlKnowledge
-from tests.tools.shelf import chunks, collection, document, shelved, texts
+from arkway.knowledge.sql import Counted, Row, Session
+from arkway.knowledge.sqlite_store import STEPS, FtsIndex, SqliteDatabase, SqliteSession, open_sqlite
+from arkway.knowledge.store import CONSIDERED, SqlKnowledge
+from arkway.knowledge.vectors import ExactVectors
+from tests.tools.shelf import chunks, collection, document, job, shelved, texts
 
 BOOK = collection()
 
@@ -158,6 +161,82 @@ def test_a_reader_under_way_ends_after_the_store_is_closed(path: Path) -> None:
     closed.set()
     thread.join(45)
     assert seen == [(0,)]
+
+
+def test_a_question_of_a_whole_book_is_not_looked_up_word_by_word(path: Path) -> None:
+    looked_up: list[int] = []
+
+    class Counting(FtsIndex):
+        def counted(self, session: Session, collection: int, terms: Sequence[str]) -> Counted:
+            looked_up.append(len(terms))
+            return super().counted(session, collection, terms)
+
+    store = SqlKnowledge(SqliteDatabase(path, busy_s=30), Counting(), ExactVectors())
+    store.create(BOOK)
+    shelved(store, BOOK, "a.md", "apples")
+    question = "apples " + " ".join(f"word{number}" for number in range(10_000))
+    assert texts(store.words([BOOK.id], question, 5)) == ["apples"]
+    assert store.coverage([BOOK.id], question) > 0
+    assert 0 < max(looked_up) <= CONSIDERED
+    store.close()
+
+
+class Counting(SqliteDatabase):
+    """Counts the rows that questions read."""
+
+    read = 0
+
+    @contextmanager
+    def reading(self) -> Iterator[SqliteSession]:
+        with super().reading() as session:
+            yield CountingSession(self, session)
+
+
+class CountingSession(SqliteSession):
+    def __init__(self, owner: Counting, session: SqliteSession) -> None:
+        self._owner, self._session = owner, session
+
+    def rows(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
+        found = self._session.rows(statement, values)
+        self._owner.read += len(found)
+        return found
+
+
+def test_a_change_of_a_collection_does_not_have_all_its_vectors_read_again(path: Path) -> None:
+    database = Counting(path, busy_s=30)
+    store = SqlKnowledge(database, FtsIndex(), ExactVectors())
+    store.create(BOOK)
+    written = document(BOOK, "a.md")
+    pieces = chunks(written, *(f"part {number}" for number in range(1000)))
+    store.put(written, pieces, {piece.id: [1.0, float(number)] for number, piece in enumerate(pieces)})
+    assert texts(store.near(BOOK.id, [1.0, 0.0], 1)) == ["part 0"]
+    assert database.read > 1000
+    [new] = shelved(store, BOOK, "b.md", "words alone")
+    database.read = 0
+    assert texts(store.near(BOOK.id, [1.0, 0.0], 1)) == ["part 0"]
+    store.add_vectors(BOOK.id, {new.id: [1.0, -0.1]})
+    assert texts(store.near(BOOK.id, [1.0, -0.1], 2)) == ["words alone", "part 0"]
+    assert database.read < 50
+    store.remove(written.id)
+    assert texts(store.near(BOOK.id, [1.0, 0.0], 2)) == ["words alone"]
+    store.close()
+
+
+def test_files_that_wait_do_not_fill_the_disk(path: Path) -> None:
+    store = SqlKnowledge(SqliteDatabase(path, busy_s=30), FtsIndex(), ExactVectors(), waiting_bytes=10)
+    second, others = collection("second"), collection(project="other")
+    for one in (BOOK, second, others):
+        store.create(one)
+    for name in ("one", "two"):
+        store.submit(structs.replace(job(BOOK, name), size_bytes=4), b"1234")
+    with pytest.raises(Overloaded, match="wait to be taken"):
+        store.submit(structs.replace(job(second, "three"), size_bytes=4), b"1234")
+    store.submit(structs.replace(job(others, "four"), size_bytes=4), b"1234")
+    claimed = store.claim(60, 100)
+    assert claimed is not None
+    store.finish(structs.replace(claimed[0], state="done"))
+    store.submit(structs.replace(job(second, "three"), size_bytes=4), b"1234")
+    store.close()
 
 
 def test_words_of_a_document_survive_what_indexed_them(path: Path, knowledge: SqlKnowledge) -> None:

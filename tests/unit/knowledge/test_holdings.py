@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,16 @@ def test_a_name_is_taken_once_in_a_project(place: Shelf) -> None:
     assert place.holdings("acme", "second").create("manual", NOW_S).project == "second"
 
 
-@pytest.mark.parametrize("name", ["", " a", "a,b", "a=b", "a:b", "a/b", "a\nb", "x" * 129])
+@pytest.mark.parametrize("name", ["", " a", "a,b", "a=b", "a:b", "a/b", "a\nb", "x" * 129, "kb-0123456789abcdef"])
 def test_names_that_no_action_could_say_are_refused(place: Shelf, name: str) -> None:
     with pytest.raises(InvalidField):
         place.holdings().create(name, NOW_S)
+
+
+@pytest.mark.parametrize("name", ["\udcff", "a\0b", "\n"])
+def test_what_no_collection_can_be_called_is_not_there(place: Shelf, name: str) -> None:
+    with pytest.raises(NotThere):
+        place.holdings().show(name)
 
 
 def test_an_upload_that_cannot_be_taken_is_refused_at_once(place: Shelf) -> None:
@@ -217,3 +224,25 @@ def test_a_folder_is_compared_with_what_is_there(place: Shelf, tmp_path: Path) -
     assert [each.source for each in plan.gone] == ["docs/deep/more.txt"]
     with pytest.raises(InvalidField):
         compared(folder, "a/b", (), 500)
+
+
+def test_files_that_cannot_be_taken_are_left_out_of_a_sync(place: Shelf, tmp_path: Path) -> None:
+    """One whose name is no text, one with a path that is too long, and one that may not be read any more."""
+    folder = tmp_path / "docs"
+    deep = folder.joinpath(*["d" * 200] * 6)
+    deep.mkdir(parents=True)
+    for path in (deep / "deep.md", folder / "good.md", folder / "locked.md"):
+        path.write_bytes(GUIDE)
+    with open(os.fsencode(folder) + b"/bad\xff.md", "wb") as file:
+        file.write(GUIDE)
+    holdings = filled(place)
+    holdings.upload("manual", "locked.md", GUIDE, NOW_S, source="docs/locked.md")
+    place.work_off()
+    (folder / "locked.md").chmod(0)
+    plan = compared(folder, "docs", holdings.every_document("manual"), 500)
+    assert [each.source for each in plan.added] == ["docs/good.md"]
+    assert plan.gone == ()
+    told = {Path(each.path).name: each.reason for each in plan.skipped}
+    assert "cannot be printed" in told.pop("bad\ufffd.md")
+    assert "characters" in told.pop("deep.md")
+    assert told == ({"locked.md": "it may not be read"} if os.getuid() else {})  # root may read everything

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
 import pytest
 
 from arkway.core.errors import BackendUnavailable, StoreUnavailable
-from arkway.core.knowledge import Collection, Job
+from arkway.core.knowledge import Change, Collection, Job
 from arkway.knowledge.chunking import chunk
 from arkway.knowledge.embedding import Embedding
 from arkway.knowledge.holdings import CollectionChange, is_vectors_job, vectors_job
 from arkway.knowledge.identity import document_id
 from arkway.knowledge.ingestion import ATTEMPTS, DEFECT, DIED, Ingestion, Stage, Work
 from arkway.knowledge.parsing import Limits, parse
+from arkway.knowledge.parsing.parsed import TITLE_LIMIT
+from arkway.knowledge.sqlite_store import FtsIndex, SqliteDatabase, open_sqlite
+from arkway.knowledge.store import SqlKnowledge
+from arkway.knowledge.vectors import ExactVectors
+from arkway.knowledge.words import analyzer
+from arkway.ports.lookup import KnowledgeStore
+from tests.tools.waiting import PATIENCE_S
 from tests.unit.knowledge.shelf import ENDPOINT, NOW_S, Shelf, shelf, worked_off
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -173,20 +183,173 @@ def test_a_collection_that_is_deleted_meanwhile_costs_nothing(place: Shelf) -> N
     assert place.holdings().list() == []
 
 
-def test_an_older_upload_does_not_replace_a_newer_one(place: Shelf) -> None:
+def test_an_older_upload_does_not_replace_a_newer_one(place: Shelf, tmp_path: Path) -> None:
     """Two workers at two uploads of one document: the first is slower."""
     upload(place, body=GUIDE)
-    newer = GUIDE.replace(b"24", b"36")
+
+    def tell(_: Job, stage: Stage) -> None:
+        if stage == "writing":
+            upload(place, body=GUIDE.replace(b"24", b"36"))
+            assert in_another_process(tmp_path / "knowledge.db") == ["done"]
+
+    job = asyncio.run(Ingestion(place.opened, None, told=tell).step())
+    assert job is not None
+    assert (job.state, job.change) == ("done", Change(0, 0, 0))
+    assert place.work_off() == []
+    assert place.holdings().search(["manual"], "warranty")[0].chunk.text == "The warranty lasts 36 months."
+
+
+def in_another_process(path: Path) -> list[str]:
+    """Works every job off, as a process of its own would; how they ended."""
+    other = open_sqlite(path)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            working = pool.submit(asyncio.run, worked_off(Ingestion(lambda: other, None)))
+            return [job.state for job in working.result(PATIENCE_S)]
+    finally:
+        other.close()
+
+
+def test_an_upload_is_not_lost_because_a_later_one_cannot_be_read(place: Shelf) -> None:
+    upload(place)
 
     def tell(job: Job, stage: Stage) -> None:
-        if stage == "reading" and job.size_bytes == len(GUIDE) and not others:
-            others.append(upload(place, body=newer))
+        if stage == "reading" and not later:
+            later.append(upload(place, body=b"\xff\xff is not text"))
 
-    others: list[Job] = []
-    asyncio.run(Ingestion(place.opened, None, told=tell).step())
-    assert place.holdings().documents("manual")[1] == 0
-    assert [job.state for job in place.work_off()] == ["done"]
-    assert place.holdings().search(["manual"], "warranty")[0].chunk.text == "The warranty lasts 36 months."
+    later: list[Job] = []
+    done = asyncio.run(worked_off(Ingestion(place.opened, None, told=tell)))
+    assert [job.state for job in done] == ["done", "failed"]
+    assert place.holdings().search(["manual"], "warranty")[0].chunk.text == "The warranty lasts 24 months."
+
+
+def test_a_job_that_is_called_off_at_the_last_moment_puts_nothing_in(place: Shelf) -> None:
+    job = upload(place)
+
+    def tell(of: Job, stage: Stage) -> None:
+        if stage == "writing":
+            assert place.store.cancel(of.id, "it was called off", NOW_S)
+
+    asyncio.run(worked_off(Ingestion(place.opened, None, told=tell)))
+    assert (place.holdings().job(job.id).state, place.holdings().documents("manual")) == ("failed", ([], 0))
+
+
+def test_a_server_that_is_stopped_again_and_again_has_not_died(place: Shelf) -> None:
+    job = upload(place)
+
+    async def stop() -> None:
+        task: asyncio.Task[Job | None]
+
+        def tell(_: Job, stage: Stage) -> None:
+            if stage == "reading":
+                asyncio.get_running_loop().call_soon(task.cancel)
+
+        task = asyncio.create_task(Ingestion(place.opened, None, told=tell).step())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    for _ in range(ATTEMPTS + 2):
+        asyncio.run(stop())
+    assert (place.holdings().job(job.id).state, place.holdings().job(job.id).attempts) == ("waiting", 0)
+    assert [done.state for done in place.work_off()] == ["done"]
+
+
+def test_a_worker_that_is_stopped_while_it_claims_a_job_gives_it_back(place: Shelf, tmp_path: Path) -> None:
+    job = upload(place)
+    claiming, stopped = threading.Event(), threading.Event()
+
+    class Slow(SqlKnowledge):
+        def next_job(self, lease_s: int, now_s: int, *, vectors: bool) -> tuple[Job, bytes] | None:
+            claiming.set()
+            assert stopped.wait(PATIENCE_S)
+            return super().next_job(lease_s, now_s, vectors=vectors)
+
+    store = Slow(SqliteDatabase(tmp_path / "knowledge.db", busy_s=30), FtsIndex(), ExactVectors())
+
+    async def stop() -> None:
+        task = asyncio.create_task(Ingestion(lambda: store, None).step())
+        assert await asyncio.to_thread(claiming.wait, PATIENCE_S)
+        task.cancel()
+        await asyncio.sleep(0)
+        stopped.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(stop())
+    store.close()
+    assert (place.holdings().job(job.id).state, place.holdings().job(job.id).attempts) == ("waiting", 0)
+
+
+def test_a_worker_goes_on_after_what_nobody_has_thought_of(place: Shelf, caplog: pytest.LogCaptureFixture) -> None:
+    job = upload(place)
+    opened = [0]
+
+    def store() -> KnowledgeStore:
+        opened[0] += 1
+        if opened[0] == 1:
+            raise ZeroDivisionError
+        return place.store
+
+    async def run() -> None:
+        over = asyncio.Event()
+
+        def tell(_: Job, stage: Stage) -> None:
+            if stage == "over":
+                over.set()
+
+        working = asyncio.create_task(Ingestion(store, None, Work(poll_s=0.01), told=tell).run())
+        await asyncio.wait_for(over.wait(), PATIENCE_S)
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+    asyncio.run(run())
+    assert place.holdings().job(job.id).state == "done"
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_event_loop_does_not_look_at_the_file(place: Shelf, tmp_path: Path) -> None:
+    """Its digest takes a tenth of a second where it is large."""
+    looked: set[int] = set()
+
+    class Watched(bytes):
+        def __len__(self) -> int:
+            looked.add(threading.get_ident())
+            return super().__len__()
+
+    class Watching(SqlKnowledge):
+        def next_job(self, lease_s: int, now_s: int, *, vectors: bool) -> tuple[Job, bytes] | None:
+            found = super().next_job(lease_s, now_s, vectors=vectors)
+            return found and (found[0], Watched(found[1]))
+
+    upload(place)
+    store = Watching(SqliteDatabase(tmp_path / "knowledge.db", busy_s=30), FtsIndex(), ExactVectors())
+    assert [job.state for job in asyncio.run(worked_off(Ingestion(lambda: store, None)))] == ["done"]
+    store.close()
+    assert looked
+    assert threading.get_ident() not in looked
+
+
+def test_a_title_is_no_longer_than_titles_are(place: Shelf) -> None:
+    place.holdings().upload("manual", "guide.md", GUIDE, NOW_S, meta={"title": "x" * 10_000})
+    place.work_off()
+    assert place.holdings().documents("manual")[0][0].title == "x" * TITLE_LIMIT
+
+
+def test_an_index_of_another_analyzer_is_made_anew_before_words_of_two_kinds_are_in_it(
+    place: Shelf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    upload(place, body="# 手册\n\n图书馆周一闭馆。\n".encode())
+    place.work_off()
+    with closing(sqlite3.connect(tmp_path / "knowledge.db")) as connection:
+        connection.execute("UPDATE knowledge_collections SET analyzer = 'bigrams/0'")
+        connection.execute("UPDATE knowledge_words_1 SET words = '甲乙'")
+        connection.commit()
+    assert place.holdings().search(["manual"], "图书馆") == []
+    assert "indexed by bigrams/0" in caplog.text
+    upload(place, "more.md")
+    place.work_off()
+    assert place.holdings().show("manual").analyzer == analyzer()
+    assert place.holdings().search(["manual"], "图书馆")[0].chunk.text == "图书馆周一闭馆。"
 
 
 def test_a_store_that_is_away_leaves_the_job_to_its_lease(place: Shelf) -> None:
@@ -248,8 +411,10 @@ def test_a_worker_without_a_model_leaves_vectors_to_others(place: Shelf) -> None
     upload(place)
     clock = Clock()
     done = asyncio.run(worked_off(Ingestion(place.opened, None, clock=clock)))
-    assert [(job.state, is_vectors_job(job)) for job in done] == [("waiting", True), ("done", False)]
-    clock.now_s += 1000
+    assert [(job.state, is_vectors_job(job)) for job in done] == [("done", False)]
+    assert {(job.state, job.attempts) for job in place.holdings().jobs("manual") if is_vectors_job(job)} == {
+        ("waiting", 0)
+    }
     asyncio.run(worked_off(Ingestion(place.opened, Model(), clock=clock)))
     assert place.store.without_vectors(place.holdings().show("manual").id, 10) == []
 
@@ -280,7 +445,7 @@ def test_vectors_count_once_the_model_has_proven_itself(place: Shelf) -> None:
 
 def test_a_vectors_job_of_a_collection_without_an_endpoint_is_done_at_once(place: Shelf) -> None:
     place.store.submit(vectors_job(place.holdings().show("manual").id, NOW_S), b"")
-    assert [job.state for job in place.work_off()] == ["done"]
+    assert [job.state for job in asyncio.run(worked_off(Ingestion(place.opened, Model())))] == ["done"]
 
 
 # Workers that die

@@ -104,13 +104,26 @@ def test_what_is_said_of_a_page_is_told(place: Shelf) -> None:
         "title": "All fees",
         "cover_url": "https://example.com/a.png",
         "cover_width": "640",
-        "cover_height": "x",
+        "cover_height": "9" * 5000,
     }
     place.holdings().upload("fees", "page.html", b"<p>A lost zeppelin costs 300.</p>", NOW_S, meta=meta)
     place.work_off()
     reference = found(plugin(place), quest("lost zeppelin")).snippets[0].reference
     assert (reference.url, reference.site_name, reference.title) == ("https://example.com/fees", "Example", "All fees")
     assert (reference.doc_type, reference.cover) == ("url", Cover("https://example.com/a.png", 640, 0))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["javascript:alert(1)", "JavaScript://https://x", "data:text/html,x", "//example.com", "file:///etc/passwd"],
+)
+def test_an_address_that_a_document_gives_itself_is_one_on_the_web(place: Shelf, address: str) -> None:
+    said = f"---\nurl: {address}\nlogo_url: {address}\nmobile_url: {address}\ncover_url: {address}\n---\n"
+    page = f"{said}# Zeppelins\n\nA lost zeppelin costs 300.\n"
+    place.holdings().upload("fees", "zeppelin.md", page.encode(), NOW_S, meta={"url": address})
+    place.work_off()
+    reference = found(plugin(place), quest("lost zeppelin")).snippets[0].reference
+    assert (reference.url, reference.logo_url, reference.mobile_url, reference.cover) == ("", "", "", None)
 
 
 def test_another_accounts_collection_of_the_same_name_is_not_searched(place: Shelf) -> None:

@@ -71,6 +71,9 @@ async def test_the_request_of_text_embeddings_inference_and_its_answer() -> None
         {"results": [{"index": 1, "relevance_score": None}]},
         {"results": [{"index": "1", "relevance_score": 1}]},
         [1, 2],
+        b'{"results": [], "usage": ' + b"[" * 200_000,
+        b'{"results": [{"index": 0, "relevance_score": 1e999}]}',
+        b'{"results": [{"index": 0, "relevance_score": ' + b"9" * 5000 + b"}]}",
     ],
 )
 async def test_an_answer_that_does_not_fit_changes_nothing(answer: object, shape: Shape) -> None:

@@ -33,8 +33,10 @@ def main() -> None:
 def _answer(question: Question, source: BinaryIO, *, isolated: bool) -> Answer:
     try:
         parsed = parse(question.file_name, source.read(question.size_bytes), question.limits)
-        chunks = chunk(parsed, question.document_id, question.chunk_limit) if question.chunk_limit else []
-        return Success(parsed, isolated, chunks)
+        if not question.chunk_limit:
+            return Success(parsed, isolated)
+        chunks = chunk(parsed, question.document_id, question.chunk_limit)
+        return Success(msgspec.structs.replace(parsed, markdown="", outline=()), isolated, chunks)
     except Unreadable as error:
         return Failure(error.reason, error.message, error.detail[:1000])
     except MemoryError:

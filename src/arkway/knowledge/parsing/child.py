@@ -72,7 +72,8 @@ def chunks_in_child(
     command: Sequence[str] = COMMAND,
 ) -> tuple[Parsed, list[Chunk]]:
     """As ``parse_in_child``, and the document's chunks as ``chunking.chunk`` makes them: cutting up what strangers
-    wrote is kept to the same limits, and costs the server's process nothing."""
+    wrote is kept to the same limits, and costs the server's process nothing. The chunks have the text, and stand for
+    the Markdown and the outline, which are left empty."""
     limits = limits or Limits()
     question = Question(file_name[-1024:], len(body), limits, document_id, chunk_limit)
     answer = _asked(question, body, cancelled, command)
@@ -207,7 +208,7 @@ def _decoded(content: bytearray) -> Answer | None:
     if len(content) < LENGTH.size or LENGTH.unpack_from(content)[0] != len(content) - LENGTH.size:
         return None
     try:
-        return answer_from_bytes(content[LENGTH.size :])
+        return answer_from_bytes(memoryview(content)[LENGTH.size :])
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 

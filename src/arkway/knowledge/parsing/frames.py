@@ -56,7 +56,7 @@ def framed(message: Question | Answer) -> bytes:
     return LENGTH.pack(len(content)) + content
 
 
-def answer_from_bytes(content: bytes | bytearray) -> Answer:
+def answer_from_bytes(content: bytes | bytearray | memoryview) -> Answer:
     """Raises msgspec.MsgspecError."""
     return _DECODER.decode(content)
 
