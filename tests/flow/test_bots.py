@@ -16,7 +16,7 @@ from arkway.backends.bot.call import BotCall
 from arkway.core.bot import ActionKind, Bot, BotAction, Findings, Quest, Snippet
 from arkway.core.chat import ChatRequest
 from arkway.core.errors import BackendFailed, BackendTimeout
-from arkway.core.reference import Reference
+from arkway.core.reference import Cover, Reference
 from arkway.flow.passage import Passage
 from arkway.ports.lookup import Plugin
 from arkway.testing import ENDPOINT_ID, MemoryLedger, RunningServer, Script, Step, running_server, says
@@ -115,6 +115,9 @@ HOSTILE = Findings(
     ),
     output={"raw": "\ud800"},
 )
+NUMBERS = Findings(
+    (page(1, extra={"aqi": 2**80}), page(2, cover=Cover("https://a.test/c.png", 2**80, 2**31))), output={"raw": 2**80}
+)
 HUGE = Findings(
     tuple(page(number, "字" * 10**6, summary="s" * 10**6) for number in range(50)), output={"x": "y" * 10**7}
 )
@@ -135,7 +138,7 @@ def test_a_plugin_that_is_no_good_costs_nothing_but_its_deadline(wire: Wire, str
 
 @DIALECTS
 @WAYS
-@pytest.mark.parametrize("finds", [HOSTILE, HUGE], ids=["hostile", "huge"])
+@pytest.mark.parametrize("finds", [HOSTILE, HUGE, NUMBERS], ids=["hostile", "huge", "numbers"])
 def test_whatever_a_plugin_finds_is_answered_with(wire: Wire, stream: bool, finds: Findings) -> None:
     with serving(ScriptedPlugin(finds)) as server:
         text, sources, body = ask(server, wire, stream)

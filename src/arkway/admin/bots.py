@@ -29,6 +29,8 @@ DEADLINE_MIN_S, DEADLINE_MAX_S = 0.1, 60.0
 WORDS_MAX = 1000
 WORD_MAX_CHARACTERS = 64
 COLLECTION_MAX_CHARACTERS = 128
+PAGES_PROVIDER = "local"
+"""The provider of web searches that searches collections of pages."""
 PROVIDER_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}\Z"
 
 _PROVIDER = re.compile(PROVIDER_PATTERN)
@@ -222,14 +224,12 @@ def _check_action(action: BotAction) -> None:
         raise InvalidField(f"`limit`, the results of an action, is from 1 to {RESULTS_MAX}", "actions")
     if not (math.isfinite(action.deadline_s) and DEADLINE_MIN_S <= action.deadline_s <= DEADLINE_MAX_S):
         raise InvalidField(f"`deadline_s` is from {DEADLINE_MIN_S:g} to {DEADLINE_MAX_S:g} seconds", "actions")
+    if action.provider and not _PROVIDER.match(action.provider):
+        raise InvalidField("a provider's name has 1 to 63 of a-z, 0-9, hyphens and underscores", "actions")
     if action.kind == "knowledge":
         _check_knowledge(action)
     elif action.collections:
-        raise InvalidField(
-            f"only knowledge has collections; write `{action.kind}` or `{action.kind}:PROVIDER`", "actions"
-        )
-    elif action.provider and not _PROVIDER.match(action.provider):
-        raise InvalidField("a provider's name has 1 to 63 of a-z, 0-9, hyphens and underscores", "actions")
+        _check_pages(action)
 
 
 def _check_knowledge(action: BotAction) -> None:
@@ -238,6 +238,28 @@ def _check_knowledge(action: BotAction) -> None:
         raise InvalidField(
             f"knowledge names 1 to {COLLECTIONS_MAX} collections, each once: `knowledge:manual,faq`", "actions"
         )
+    _check_names(names)
+
+
+def _check_pages(action: BotAction) -> None:
+    """A web search within collections of kept pages: it is the offline provider that can do that."""
+    names = action.collections
+    if action.kind != "web_search" or action.provider != PAGES_PROVIDER:
+        raise InvalidField(
+            f"only knowledge, and web_search with the provider `{PAGES_PROVIDER}`, have collections; write "
+            f"`{action.kind}` or `{action.kind}:PROVIDER`",
+            "actions",
+        )
+    if len(names) > COLLECTIONS_MAX or len(set(names)) < len(names):
+        raise InvalidField(
+            f"a web search names at most {COLLECTIONS_MAX} collections, each once: "
+            f"`web_search:{PAGES_PROVIDER},handbook,news`",
+            "actions",
+        )
+    _check_names(names)
+
+
+def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if not name or len(name) > COLLECTION_MAX_CHARACTERS or not name.isprintable() or set(name) & set(",=:"):
             raise InvalidField(
@@ -252,6 +274,8 @@ def _check_knowledge(action: BotAction) -> None:
 def action_of(text: str) -> BotAction:
     """``knowledge:manual,faq``, ``web_search``, ``weather:qweather``; ``,limit=8`` and ``,deadline_s=2`` may follow.
 
+    ``web_search:local,handbook`` searches the pages of that collection alone.
+
     Raises InvalidField.
     """
     first, *parts = text.split(",")
@@ -265,6 +289,8 @@ def action_of(text: str) -> BotAction:
     values: dict[str, Any] = {"kind": kind, **options}
     if kind == "knowledge":
         values["collections"] = names
+    elif kind == "web_search":
+        values |= {"provider": "".join(names[:1]), "collections": names[1:]}
     elif len(names) > 1:
         raise InvalidField(f"{kind} asks one provider; write another action for another one", "actions")
     else:
@@ -284,7 +310,7 @@ def _action(text: str, values: Mapping[str, Any]) -> BotAction:
 def written_action(action: BotAction) -> str:
     """As `action_of` reads it, without what has its default."""
     usual = BotAction(kind=action.kind)
-    named = ",".join(action.collections) or action.provider
+    named = ",".join(name for name in (action.provider, *action.collections) if name)
     parts = [f"{action.kind}:{named}" if named else action.kind]
     if action.limit != usual.limit:
         parts.append(f"limit={action.limit}")

@@ -20,7 +20,9 @@ BOT = "bot"
 
 
 class BotDirectory(Protocol):
-    """A directory that knows bots."""
+    """A directory that knows bots; ``changes`` as in `arkway.ports.Directory`."""
+
+    changes: int
 
     def bot(self, bot_id: str) -> Bot | None:
         """The bot of this id."""
@@ -34,6 +36,8 @@ class BotModels:
     def __init__(self, directory: BotDirectory, find_model: FindModel) -> None:
         """``find_model`` finds installed models, and no bots."""
         self._directory, self._find_model = directory, find_model
+        self._changes = -1
+        self._deployments: dict[str, Deployment] = {}
 
     def find(self, name: str, version: str) -> tuple[ModelCard, str] | None:
         """As ``find_model`` does, with bots: a bot's id is a model, and its card that of the model behind it.
@@ -51,6 +55,14 @@ class BotModels:
 
     def deployment(self, bot: Bot) -> Deployment:
         """The bot's own endpoint, and what serves it. Raises as `find`."""
+        if self._changes != self._directory.changes:
+            self._deployments, self._changes = {}, self._directory.changes
+        found = self._deployments.get(bot.id)
+        if found is None:
+            found = self._deployments[bot.id] = self._found(bot)
+        return found
+
+    def _found(self, bot: Bot) -> Deployment:
         endpoint = self._directory.endpoint(bot.endpoint_id)
         here = endpoint is not None and (endpoint.account, endpoint.project) == (bot.account, bot.project)
         if endpoint is None or not here or self._directory.bot(endpoint.id) is not None:

@@ -45,9 +45,9 @@ def _settings(function: Callable[..., Any]) -> Callable[..., Any]:
             "actions",
             multiple=True,
             metavar="ACTION",
-            help="`knowledge:COLLECTION[,COLLECTION]`, `web_search[:PROVIDER]` or `weather[:PROVIDER]`; may be "
-            "repeated. `,limit=8` is how many results the model gets to see (5), `,deadline_s=2` how long it may "
-            "take (3).",
+            help="`knowledge:COLLECTION[,COLLECTION]`, `web_search[:PROVIDER]`, `web_search:local,COLLECTION` or "
+            "`weather[:PROVIDER]`; may be repeated. `,limit=8` is how many results the model gets to see (5), "
+            "`,deadline_s=2` how long it may take (3).",
         ),
         click.option(
             "--intent",

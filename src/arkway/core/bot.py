@@ -26,7 +26,8 @@ class Asker(msgspec.Struct, frozen=True):
 class BotAction(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a bot may do before it answers.
 
-    ``collections``: names, of the bot's own project, that a ``knowledge`` action searches. ``provider``: which of the
+    ``collections``: names, of the bot's own project, that a ``knowledge`` action searches, and to which a
+    ``web_search`` by the provider ``local`` is narrowed down. ``provider``: which of the
     configured ones a ``web_search`` or ``weather`` action asks; "" = the default one. ``limit``: the most results that
     the model gets to see.
     """

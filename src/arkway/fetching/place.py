@@ -25,7 +25,7 @@ _is_v4 = re.compile(
 ).fullmatch
 _ends_in_number = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)").fullmatch
 _AS_IT_IS = "!#$%&'()*+,/:;=?@[]~"
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -52,7 +52,9 @@ def place_of(url: str, ports: Collection[int]) -> Place:
     if len(url) > URL_MAX_CHARS:
         raise UnsupportedInput(f"a URL of more than {URL_MAX_CHARS} characters is not fetched")
     if _FORBIDDEN.search(url):
-        raise UnsupportedInput("the URL has blanks, backslashes or control characters; write them percent-encoded")
+        raise UnsupportedInput(
+            "the URL has blanks, backslashes, control characters or halves of characters; write them percent-encoded"
+        )
     try:
         parts = urlsplit(url)
         port = parts.port

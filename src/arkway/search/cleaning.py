@@ -20,6 +20,11 @@ def flat(text: str, max_chars: int) -> str:
     return " ".join(_plain(text, max_chars).split())[:max_chars].rstrip()
 
 
+def asked(text: str, max_chars: int) -> str:
+    """A question of a caller's, on one line: what looks like markup in it is what it is about."""
+    return " ".join(_UNSEEN.sub("", text).split())[:max_chars].rstrip()
+
+
 def lines(text: str, max_chars: int) -> str:
     """With its lines, empty ones left out, at most so many characters."""
     plain = _BLANKS.sub(" ", _plain(text, max_chars))

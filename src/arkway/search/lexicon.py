@@ -82,7 +82,7 @@ search (?:the (?:web|internet)|online|for)|google (?:it|for)|look (?:it |this )?
 official (?:web)?site|website of|reviews? of
 """
 _ADDRESSES = r"""
-https?://\S|\bwww\.\S|\b[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|cn|org|net|gov|edu|io)\b(?!\.)
+https?://\S|\bwww\.\S|(?<![a-z0-9.-])[a-z0-9-]+(?:\.[a-z0-9-]+)*\.(?:com|cn|org|net|gov|edu|io)(?![a-z0-9_.])
 (?<![\d.])20[2-9]\d(?!\d)(?:[ -]?年|[ -]?财年|赛季)?(?![.\d-])
 """
 
@@ -116,11 +116,16 @@ def _alternatives(*tables: str) -> str:
     return "|".join(line for table in tables for line in table.split("\n") if line)
 
 
-_asks = re.compile(rf"{_alternatives(_ADDRESSES, _CHINESE)}|\b(?:{_alternatives(_ENGLISH)})\b").search
+def _words(table: str) -> str:
+    """Whole words, also right beside Chinese, whose characters are letters to ``\\b``."""
+    return rf"(?<![a-z0-9_])(?:{_alternatives(table)})(?:(?<![a-z0-9_])|(?![a-z0-9_]))"
+
+
+_asks = re.compile(rf"{_alternatives(_ADDRESSES, _CHINESE)}|{_words(_ENGLISH)}").search
 _says_now = re.compile(_alternatives(_NOW)).search
 _asks_a_fact = re.compile(_alternatives(_FACT)).search
 _asks_how = re.compile(_alternatives(_HOW)).search
-_asks_weather = re.compile(rf"{_alternatives(_WEATHER_CHINESE)}|\b(?:{_alternatives(_WEATHER_ENGLISH)})\b").search
+_asks_weather = re.compile(rf"{_alternatives(_WEATHER_CHINESE)}|{_words(_WEATHER_ENGLISH)}").search
 
 
 def asks_the_web(query: str, lexicon: Sequence[str] = ()) -> bool:

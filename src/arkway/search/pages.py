@@ -18,7 +18,7 @@ from arkway.core.errors import Misconfigured
 from arkway.core.reference import Cover
 from arkway.search.cleaning import SUMMARY_MAX_CHARS, TITLE_MAX_CHARS, flat
 from arkway.search.page_head import Head, decoded_page, head_of
-from arkway.search.sites import favicon_of, host_of, site_of, web_url
+from arkway.search.sites import URL_MAX_CHARS, favicon_of, host_of, site_of, web_url
 from arkway.search.times import shown_time
 
 PAGE_MAX_BYTES = 5_242_880
@@ -28,8 +28,9 @@ _HTML = (".html", ".htm", ".xhtml")
 _MARKDOWN = (".md", ".markdown")
 _LINES = (".jsonl", ".ndjson")
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
-_FIELD = re.compile(r"^([A-Za-z_][\w-]*)[ \t]*:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
-_HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
+# What is around a value is stripped afterwards: to match it takes time without measure on lines that anybody made.
+_FIELD = re.compile(r"^([A-Za-z_][\w-]*)[ \t]*:(.*)$", re.MULTILINE)
+_HEADING = re.compile(r"^#[ \t]+(\S.*)$", re.MULTILINE)
 _IN_A_PATH = "/~!$&'()*+,;=:@-._?%"
 
 Skip = Callable[[str, str], None]
@@ -180,10 +181,10 @@ def _meta(url: str, head: Head) -> dict[str, str]:
 def _markdown_head(text: str) -> Head:
     """From the front matter, and the first heading."""
     front = _FRONT.match(text)
-    said = {key.lower(): value.strip("\"'") for key, value in _FIELD.findall(front[1])} if front else {}
+    said = {key.lower(): value.strip(" \t").strip("\"'") for key, value in _FIELD.findall(front[1])} if front else {}
     heading = _HEADING.search(text)
     return Head(
-        title=flat(said.get("title") or (heading[1] if heading else ""), TITLE_MAX_CHARS),
+        title=flat(said.get("title") or (heading[1].rstrip(" \t#") if heading else ""), TITLE_MAX_CHARS),
         site_name=flat(said.get("site_name", ""), TITLE_MAX_CHARS),
         description=flat(said.get("description") or said.get("summary", ""), SUMMARY_MAX_CHARS),
         publish_time=shown_time(said.get("date") or said.get("publish_time") or said.get("published")),
@@ -270,8 +271,9 @@ class _Sitemap(HTMLParser):
         self._into = ""
 
     def handle_data(self, data: str) -> None:
-        if self._into:
-            self._texts[self._into] = self._texts.get(self._into, "") + data
+        text = self._texts.get(self._into, "")
+        if self._into and len(text) <= URL_MAX_CHARS:  # of what is longer, nothing comes
+            self._texts[self._into] = text + data
 
     def unknown_decl(self, data: str) -> None:
         if data.startswith("CDATA["):

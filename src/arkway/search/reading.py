@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ CHILDREN_MAX = 4
 """Child processes at a time; who comes beyond waits, within its own time."""
 LINE_MAX_BYTES = 1 << 20
 COMMAND = (sys.executable, "-P", "-m", "arkway.search.extraction")
+
+log = logging.getLogger("arkway.search")
 
 _INHERITED = ("PYTHONPATH", "LD_LIBRARY_PATH")
 
@@ -63,10 +66,14 @@ class PageReading:
 
     async def _page(self, stdin: asyncio.StreamWriter, number: int, url: str, timeout_s: float) -> None:
         """A page that cannot be had is one page less; a child that is gone takes no more."""
-        with suppress(ArkwayError, OSError, RuntimeError):  # uvloop's word for a pipe that is closed
+        try:
             got = await self._fetcher.fetch(url, max_bytes=self._max_bytes, timeout_s=timeout_s, accept=ACCEPTED)
             stdin.write(msgspec.json.encode(Task(number, got.url, got.content_type, got.body)) + b"\n")
             await stdin.drain()
+        except (ArkwayError, OSError, RuntimeError):  # the last is uvloop's word for a pipe that is closed
+            pass
+        except Exception:
+            log.exception("internal error in the reading of a page")
 
 
 def require_extra() -> None:

@@ -11,15 +11,19 @@ import msgspec
 
 from arkway.core.bot import Findings, Quest
 from arkway.core.errors import ArkwayError, BackendTimeout, Misconfigured
-from arkway.search.cleaning import flat
+from arkway.search.cleaning import asked
 from arkway.search.found import Found, Provider, snippet, usable
 from arkway.search.lexicon import asks_the_web
 from arkway.search.page_head import Head
 
 QUERY_MAX_CHARS = 400
 RESULTS_MAX = 50
-LAST_S = 0.1
-"""What is left of an action's time when the reading of pages ends: enough to hand over what is there."""
+IN_PLACE_CHARS = 65_536
+"""To make more text plain takes longer than the event loop can do without. Sensible results have a tenth of this."""
+LAST_S = 0.3
+"""What is left of an action's time when the reading of pages ends: enough to end what reads, on a busy machine too, and
+to hand over what is there. An action that is late has found nothing.
+"""
 
 log = logging.getLogger("arkway.search")
 
@@ -61,7 +65,7 @@ class WebSearch:
     async def find(self, quest: Quest) -> Findings:
         """Never takes longer than the action may: raises BackendTimeout, or leaves out pages that are late."""
         provider = self._provider(quest.action.provider)
-        query = flat(quest.query, QUERY_MAX_CHARS)
+        query = asked(quest.query, QUERY_MAX_CHARS)
         limit = min(quest.action.limit, RESULTS_MAX)
         if not query or limit <= 0:
             return Findings(count=0)
@@ -75,6 +79,8 @@ class WebSearch:
             ) from None
         if provider.on_the_web:
             found = await self._with_pages(found, deadline_s)
+        if sum(len(each.title) + len(each.text) + len(each.summary) for each in found) > IN_PLACE_CHARS:
+            return await asyncio.to_thread(_findings, provider.name, query, found)
         return _findings(provider.name, query, found)
 
     async def aclose(self) -> None:

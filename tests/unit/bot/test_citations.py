@@ -11,16 +11,39 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arkway.backends.bot.citations import HELD_MAX, CitationFilter, Cites
+from arkway.backends.bot.citations import HELD_MAX, LIST_MAX, CitationFilter, Cites
 from arkway.core.chat import LogprobEntry, TokenLogprob
 from arkway.core.events import Delta, Quoted
 
-PIECES = st.sampled_from(["[", "]", "0", "1", "2", "9", "12", "[1]", "[9]", "[2", "字", " a", ".", "123456"])
+PIECES = st.sampled_from(
+    [
+        "[",
+        "]",
+        "0",
+        "1",
+        "2",
+        "9",
+        "12",
+        "[1]",
+        "[9]",
+        "[2",
+        "字",
+        " a",
+        ".",
+        "123456",
+        "【",
+        "】",
+        "［9］",
+        ",",
+        "、 ",
+        "[1, 9",
+    ]
+)
 CODE = st.sampled_from(["`", "```", "\n", "a[0]", "``"])
 TEXTS = st.lists(PIECES, max_size=25).map("".join)
 MIXED = st.lists(PIECES | CODE, max_size=25).map("".join)
 KNOWN = st.integers(0, 12)
-NUMBER = re.compile(r"\[(\d{1,5})\]", re.ASCII)
+NUMBER = re.compile(r"[\[](\d{1,5})\]|【(\d{1,5})】|［(\d{1,5})］", re.ASCII)
 
 
 def cut(text: str, places: Sequence[int]) -> list[str]:
@@ -65,6 +88,25 @@ def passed(pieces: Sequence[str], known: int, *, quoted: bool = False) -> tuple[
         ("```\na[0]\n```\n[9]", "```\na[0]\n```\n"),
         ("a ` b[9]\nc[9]", "a ` b[9]\nc"),
         ("``a ` [9]`` [9]", "``a ` [9]`` "),
+        ("so【1】[2].", "so【1】[2]."),
+        ("so【9】.", "so."),
+        ("so［3］。", "so。"),
+        ("so[２][９]", "so[２]"),
+        ("so[1,2]", "so[1,2]"),
+        ("so[1, 9].", "so[1]."),
+        ("so[9, 1].", "so[1]."),
+        ("so【9，2、8;1】", "so【2;1】"),
+        ("so[1,2,9,9,9,9,9,9,9,9,9,9,9]", "so[1,2]"),
+        ("x in [0, 1]", "x in [0, 1]"),
+        ("x in [3, 9]", "x in [3, 9]"),
+        ("[1, a]", "[1, a]"),
+        ("[1, ]", "[1, ]"),
+        ("[1,,2]", "[1,,2]"),
+        ("[1,", "[1,"),
+        ("[1 2]", "[1 2]"),
+        ("[9】", "[9】"),
+        ("[1[9],8]", "[1,8"),
+        ("use `a[1, 9]`", "use `a[1, 9]`"),
     ],
 )
 def test_what_is_left_of_a_text(text: str, left: str) -> None:
@@ -75,7 +117,7 @@ def test_what_is_left_of_a_text(text: str, left: str) -> None:
 @given(TEXTS, KNOWN)
 def test_every_number_that_is_left_has_a_source(text: str, known: int) -> None:
     left, used = passed([text], known)
-    found = {int(number) for number in NUMBER.findall(left)}
+    found = {int("".join(number)) for number in NUMBER.findall(left)}
     assert all(1 <= number <= known for number in found)
     assert found <= used <= set(range(1, known + 1))
 
@@ -100,9 +142,14 @@ def test_few_characters_wait(text: str) -> None:
     gone = 0
     for place, character in enumerate(text, 1):
         gone += len(checked.delta(Delta(character)).text)
-        assert 0 <= place - gone <= HELD_MAX
+        assert 0 <= place - gone <= (LIST_MAX if set(text[:place]) & set(",、") else HELD_MAX)
     rest = checked.rest(0)
     assert gone + (len(rest.text) if rest else 0) == len(text)
+
+
+def test_several_in_one_bracket_are_used() -> None:
+    assert passed(["so[1, 2, 9]【4】"], 5) == ("so[1, 2]【4】", {1, 2, 4})
+    assert passed(["x in [1, 9]"], 0) == ("x in [1, 9]", set()), "where nothing was found it is something else"
 
 
 def test_text_without_brackets_passes_as_the_very_object() -> None:
@@ -158,3 +205,11 @@ def test_the_log_probabilities_of_a_removed_citation_are_gone() -> None:
     out = [checked.delta(Delta(token, logprobs=(entry(token),))) for token in tokens]
     assert [e.chosen.token for each in out for e in each.logprobs] == ["so", ".", "[", "1", "]"]
     assert "".join(each.text for each in out) == "so.[1]"
+
+
+def test_log_probabilities_of_what_stays_of_several_stay() -> None:
+    tokens = ["so", "[", "9", ",", " ", "1", "", ", ", "8", "]", "."]
+    checked = CitationFilter(Cites(1, set()))
+    out = [checked.delta(Delta(token, logprobs=(entry(token),))) for token in tokens]
+    assert "".join(each.text for each in out) == "so[1]."
+    assert [e.chosen.token for each in out for e in each.logprobs] == ["so", "[", "1", "", "]", "."]

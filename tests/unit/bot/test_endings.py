@@ -20,7 +20,7 @@ from arkway.core.errors import (
     Overloaded,
     StoreUnavailable,
 )
-from arkway.core.events import Delta, Finished, UsageReport
+from arkway.core.events import Delta, Finished, Progress, UsageReport
 from arkway.core.model import Deployment
 from arkway.flow.pumped import pushing
 from arkway.ports import Attempt
@@ -159,6 +159,24 @@ async def test_what_does_not_fit_after_all_is_done_without(at_once: bool) -> Non
     assert told.usage == Usage(100, 3)
 
 
+@pytest.mark.parametrize("citation", ["all", "cited"])
+async def test_what_does_not_fit_after_something_was_said_is_done_without(citation: str) -> None:
+    wanted = calls(("search_web", "{}"))
+    refusal = ContextTooLong(9000, 1, 8192)
+    model = Model(wanted, (Delta("So far [1]. "), *wanted), (refusal,), answers("It is so", "[2]", "."))
+    found = iter((Findings((page(1),)), Findings((page(2), page(3)))))
+
+    async def more(_: Quest) -> Findings:
+        return next(found)
+
+    scene = Scene(model, {"web_search": ScriptedPlugin(more)}, intent="tools", citation=citation)
+    told = await scene.told(asks(QUESTION))
+    assert (told.error, told.text) == (None, "So far [1]. It is so.")
+    assert [each.url for each in told.references] == ["https://pages.test/1"]
+    assert "material" in model.requests[2].messages[1].text()
+    assert "material" not in model.requests[3].messages[1].text()
+
+
 async def test_a_prompt_that_is_too_long_by_itself_is_the_callers_mistake() -> None:
     refusal = ContextTooLong(9000, 1, 8192)
     scene = Scene(Model((refusal,), (refusal,)), {"web_search": ScriptedPlugin(FOUND)})
@@ -239,6 +257,15 @@ async def test_a_client_that_leaves_stops_the_search() -> None:
     assert [call.result for call in scene.seen] == ["cancelled"]
     await soon(lambda: stuck.stopped and not scene.bots._desk.tasks)
     assert (sink.got, sink.over, scene.model.requests) == ([], False, [])
+
+
+async def test_a_client_that_leaves_a_search_pays_for_the_call_that_asked_for_it() -> None:
+    stuck = Stuck()
+    scene = Scene(Model(calls(("search_web", "{}"))), {"web_search": ScriptedPlugin(stuck)}, intent="tools")
+    running, sink = scene.start(asks(QUESTION))
+    await soon(lambda: stuck.begun)
+    running.cancel()
+    assert sink.got == [Progress(50, 50)]
 
 
 @pytest.mark.parametrize("way", ["cancel", "expire"])

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from arkway.core.bot import Findings, ModelUse
 from arkway.core.chat import Message, Sampling, Tool, Usage
 from arkway.core.errors import BackendFailed
-from arkway.core.events import BotReport, Cited, Delta, Finished, Intention, Progress, UsageReport
+from arkway.core.events import BotReport, Cited, Delta, Event, Finished, Intention, Progress, Quoted, UsageReport
 from arkway.testing import CHAT_CARD
 from tests.tools.bots import (
     BEIJING,
@@ -178,7 +178,7 @@ async def test_tools_are_called_by_the_model_and_answered_with_what_was_found() 
     model = Model(calls(("search_web", '{"query": "capital of France"}')), SAYS)
     scene = Scene(model, {"web_search": plugin}, intent="tools")
     told = await scene.told(asks("What is the capital of France?", wants_intention=True))
-    assert told.kinds == WHOLE
+    assert told.kinds == [Progress, *WHOLE]
     assert [quest.query for quest in plugin.asked] == ["capital of France"]
     first, second = model.requests
     assert [tool.name for tool in first.tools] == ["search_web"]
@@ -190,6 +190,14 @@ async def test_tools_are_called_by_the_model_and_answered_with_what_was_found() 
     assert "page 1" not in second.messages[3].text()
     assert told.report.models == (ModelUse(INNER_ID, 50, 5), ModelUse(INNER_ID, 100, 4))
     assert told.usage == Usage(150, 9)
+
+
+@pytest.mark.parametrize(("first", "then", "left"), [("[", "9]", "[9"), ("[9", "]", "[9"), ("[", "1]", "[1]")])
+async def test_a_citation_that_two_model_calls_make_together_has_a_source(first: str, then: str, left: str) -> None:
+    model = Model((Delta(f"See {first}"), *calls(("search_web", "{}"))), answers(then, " so."))
+    scene = Scene(model, {"web_search": ScriptedPlugin(FOUND)}, intent="tools")
+    told = await scene.told(asks("What is the capital of France?"))
+    assert told.text == f"See {left} so."
 
 
 async def test_tools_may_go_unused() -> None:
@@ -220,6 +228,8 @@ async def test_functions_that_do_not_exist_and_arguments_that_are_none_cost_noth
     told = await scene.told(asks("What is the capital of France?"))
     assert [quest.query for quest in plugin.asked] == ["What is the capital of France?"] * 2
     assert [message.tool_call_id for message in model.requests[1].messages[-3:]] == ["id-0", "id-1", "id-2"]
+    shown = [call.arguments for call in model.requests[1].messages[-4].tool_calls]
+    assert shown == ["{}", "{}", '{"query": 7}'], "servers read them, and refuse what is no JSON"
     assert told.text == "It is so[1]."
 
 
@@ -233,6 +243,15 @@ async def test_tools_become_auto_where_they_cannot_be_offered(why: str) -> None:
     await scene.told(asks("What is the capital of France?", tools=own, n=count))
     assert len(plugin.weighed) == 1
     assert scene.model.requests[0].tools == own
+
+
+@pytest.mark.parametrize("piece", [Delta("word " * 600), Quoted(b'"' + b"word " * 600 + b'"')], ids=["text", "quoted"])
+@pytest.mark.parametrize("intent", ["never", "always"])
+async def test_an_answer_in_one_piece_that_nobody_has_counted_is_not_one_token(piece: Event, intent: str) -> None:
+    scene = Scene(Model((piece, Finished("stop"))), {"web_search": ScriptedPlugin(FOUND)}, intent=intent)
+    told = await scene.told(asks("What is the capital of France?"))
+    assert told.usage.completion_tokens == 1000
+    assert told.usage.provenance == "estimated"
 
 
 async def test_every_action_is_an_entry_of_the_ledger() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import msgspec
@@ -128,6 +129,19 @@ async def test_a_call_that_is_given_up_while_it_waits(how: str) -> None:
     for _ in range(20):
         await asyncio.sleep(0)
     assert (scene.puppet.asked, scene.sink.over) == ([], False)
+
+
+@pytest.mark.parametrize("how", ["cancel", "expire"])
+async def test_a_call_that_is_given_up_at_once_fetches_nothing(how: str, recwarn: pytest.WarningsRecorder) -> None:
+    scene = Scene()
+    request = ChatRequest("m", (Message("user", (ImagePart("http://a/1"),)),))
+    running = scene.pictured.start(SEES, request, CALL, scene.sink)
+    getattr(running, how)()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert (scene.web.asked, scene.puppet.asked, scene.sink.over) == ([], [], False)
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 @pytest.mark.parametrize("how", ["cancel", "expire"])

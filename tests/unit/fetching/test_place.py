@@ -44,6 +44,8 @@ def test_what_is_asked_for(url: str, place: Place) -> None:
         (" http://example.com/", "blanks"),
         ("http://exam\tple.com/", "blanks"),
         ("http://example.com/a\r\nhost: b", "blanks"),
+        ("http://example.com/\ud800", "halves"),
+        ("http://example.com/?a=\udc00", "halves"),
         ("http://example.com:22/", "port 22"),
         ("http://example.com:0/", "port 0"),
         ("http://example.com:99999/", "malformed"),

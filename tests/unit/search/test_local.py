@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -14,6 +17,7 @@ from arkway.knowledge.opening import open_knowledge
 from arkway.ports.lookup import KnowledgeStore
 from arkway.search.providers.local import LocalPages
 from arkway.search.web_search import WebSearch
+from tests.tools.waiting import PATIENCE_S
 from tests.unit.search.scripted import quest
 
 META = {
@@ -99,3 +103,23 @@ async def test_only_pages_and_only_the_projects_own_are_searched(store: Knowledg
         "https://more.test/page"
     ]
     assert len(await search(store, quest("长江洪水", limit=1))) == 1
+
+
+async def test_a_store_that_hangs_takes_no_threads_of_others() -> None:
+    go = threading.Event()
+
+    class Hanging:
+        """A store that answers when it may."""
+
+        def collections(self, account: str, project: str = "") -> list[Collection]:
+            assert go.wait(2 * PATIENCE_S)
+            return []
+
+    pages = LocalPages(cast(KnowledgeStore, Hanging()))
+    searches = [asyncio.ensure_future(pages.search(quest(), "x", 5)) for _ in range(100)]
+    try:
+        assert await asyncio.wait_for(asyncio.to_thread(go.is_set), PATIENCE_S) is False
+    finally:
+        go.set()
+    assert await asyncio.gather(*searches) == [[]] * 100
+    await pages.aclose()

@@ -140,6 +140,30 @@ def test_json_lines(tmp_path: Path) -> None:
     assert left_out == ["line 3", "line 4", "line 5", "line 7"]
 
 
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("# Jazz" + " #" * 500_000 + "\n", "Jazz"),
+        ("# Jazz" + "#" * 500_000 + "x\n", "Jazz###"),
+        ("---\ntitle: Jazz" + " " * 500_000 + "x \t\n---\n", "Jazz"),
+        ("---\n  \ntitle \t: 'Jazz' \ndate : 2025-04-08\n---\n# Other", "Jazz"),
+        ("---\ntitle:\n---\n#  Jazz  ##  \n", "Jazz"),
+    ],
+)
+def test_lines_without_end_take_no_time(tmp_path: Path, text: str, title: str) -> None:
+    (tmp_path / "a.md").write_text(text)
+    (page,) = read_pages(tmp_path, "https://a.test/")
+    assert page.title.startswith(title)
+    assert len(page.title) <= 300
+
+
+def test_a_sitemap_in_many_pieces_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "sitemap.xml"
+    pieces = "<url><loc>https://a<!-- -->.test/</loc></url><url><loc>https://b.test/" + "a<!---->" * 300_000
+    file.write_text(f"<urlset>{pieces}</loc></url></urlset>")
+    assert list(read_sitemap(file)) == ["https://a.test/"]
+
+
 def test_what_cannot_be_read_at_all(tmp_path: Path) -> None:
     (tmp_path / "empty.xml").write_text("<urlset/>")
     for arguments in ((tmp_path / "nothing", BASE), (tmp_path, "ftp://x"), (tmp_path / "empty.xml", BASE)):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from typing import ClassVar
+
 import msgspec
 
 from arkway.core.bot import Snippet
 from arkway.core.reference import Cover, Reference
-from arkway.search.found import snippet, usable
+from arkway.search.found import Found, snippet, usable
 from arkway.search.providers.ark import ArkBot
 from arkway.search.providers.bocha import Bocha
 from arkway.search.providers.kiwix import Kiwix
@@ -220,6 +223,35 @@ async def test_kiwix_suggests_titles_where_no_text_is_indexed() -> None:
 async def test_kiwix_without_the_book() -> None:
     async with Scripted({}) as server, service(server) as asked:
         assert await Kiwix(asked, ("wiki",)).search(quest(), "jazz", 5) == []
+
+
+async def test_kiwix_is_not_read_on_the_event_loop() -> None:
+    class Noting(Kiwix):
+        """Notes who reads."""
+
+        threads: ClassVar[list[threading.Thread]] = []
+
+        def _results(self, body: bytes) -> list[Found]:
+            self.threads.append(threading.current_thread())
+            return super()._results(body)
+
+    async with Scripted({"/search": ok(b"<rss></rss>" + b"<a>" * 1000)}) as server, service(server) as asked:
+        assert await Noting(asked, ()).search(quest(), "jazz", 5) == []
+    assert [thread is threading.main_thread() for thread in Noting.threads] == [False]
+
+
+async def test_kiwix_in_many_pieces() -> None:
+    item = b"<item><title>Ja<b>zz</b></title><link>/content/a</link><description>x</description></item>"
+    deep = b"<item><description>" + b"<title>a" * 100_000 + b"</item>"
+    async with Scripted({"/search": ok(b"<rss>" + item + deep)}) as server, service(server) as asked:
+        first, *_ = await Kiwix(asked, ("wiki",)).search(quest(), "jazz", 5)
+    assert (first.title, first.summary) == ("Jazz", "x")
+
+
+async def test_kiwix_looks_for_nothing_in_what_has_no_end() -> None:
+    item = b"<item><title>Jazz</title><link>/content/a</link></item>"
+    async with Scripted({"/search": ok(b"<rss>" + item + b"<!--" * 9 + item)}) as server, service(server) as asked:
+        assert len(await Kiwix(asked, ("wiki",)).search(quest(), "jazz", 5)) == 1
 
 
 async def test_kiwix_expands_no_entities() -> None:

@@ -106,6 +106,18 @@ async def test_no_child_can_be_started() -> None:
         await PageReading(Fetching({}), command=("/nonexistent/python",)).read(["https://a.test/"], PATIENCE_S)
 
 
+async def test_a_page_on_which_the_fetcher_has_a_defect_is_one_page_less() -> None:
+    class Failing(Fetching):
+        async def fetch(self, url: str, *, max_bytes: int, timeout_s: float, accept: Sequence[str] = ()) -> Fetched:
+            if url == "https://b.test/":
+                raise ValueError("a defect")
+            return await super().fetch(url, max_bytes=max_bytes, timeout_s=timeout_s, accept=accept)
+
+    reading = PageReading(Failing({"https://a.test/": HTML.encode()}))
+    read = await asyncio.wait_for(reading.read(["https://b.test/", "https://a.test/"], 10 * PATIENCE_S), PATIENCE_S)
+    assert list(read) == ["https://a.test/"]
+
+
 async def test_what_was_read_in_time_is_there_though_another_page_is_late() -> None:
     pages: dict[str, bytes | None] = {"https://a.test/": HTML.encode(), "https://late.test/": None}
     read = await PageReading(Fetching(pages)).read(list(pages), 10.0)

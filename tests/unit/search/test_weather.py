@@ -46,7 +46,7 @@ def file(tmp_path: Path) -> Path:
     ("query", "city"),
     [
         ("北京明天天气怎么样", "北京"), ("明天上海会下雨吗", "上海"), ("请问今天齐齐哈尔冷吗", "齐齐哈尔"),
-        ("呼伦贝尔的天气", "呼伦贝尔"),
+        ("呼伦贝尔的天气", "呼伦贝尔"), ("London天气", "伦敦"), ("明天Tokyo冷吗", "东京"), ("Londoners 的天气", "广州"),
         ("weather in Beijing today", "北京"), ("What's the weather in New York?", "纽约"),
         ("Is it raining in San Francisco", "旧金山"),
         ("东京天气", "东京"), ("今天昆山市的天气", "昆山"), ("明天神木市会下雨吗", "神木市"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import pytest
 
@@ -13,7 +15,7 @@ from arkway.core.reference import Cover
 from arkway.ports.lookup import Plugin
 from arkway.search.found import Found
 from arkway.search.page_head import Head
-from arkway.search.web_search import Read, WebSearch
+from arkway.search.web_search import IN_PLACE_CHARS, Read, WebSearch
 from tests.tools.waiting import PATIENCE_S
 from tests.unit.search.scripted import quest
 
@@ -94,6 +96,31 @@ async def test_a_long_question_is_cut() -> None:
     finder = Finder()
     await found_by(finder, quest("字" * 5000))
     assert len(finder.asked[0][0]) == 400
+
+
+async def test_markup_in_a_question_is_asked_for() -> None:
+    finder = Finder()
+    await found_by(finder, quest("What do <b> and &amp; mean in HTML today?"))
+    assert finder.asked[0][0] == "What do <b> and &amp; mean in HTML today?"
+
+
+class Weighed(str):
+    """A text that notes who reads it."""
+
+    threads: ClassVar[set[bool]] = set()
+
+    def __getitem__(self, key: Any) -> str:
+        self.threads.add(threading.current_thread() is threading.main_thread())
+        return str(self)[key]
+
+
+@pytest.mark.parametrize("huge", [True, False])
+async def test_huge_results_hold_up_nobody(huge: bool) -> None:
+    Weighed.threads.clear()
+    found = Found(url="https://s.test/", text=Weighed("<b " * (IN_PLACE_CHARS if huge else 10)))
+    (snippet,) = (await found_by(Finder(found), quest())).snippets
+    assert snippet.text.startswith("<b <b")
+    assert Weighed.threads == {not huge}
 
 
 async def test_the_bot_names_the_provider() -> None:

@@ -20,26 +20,27 @@ from functools import partial
 from msgspec.structs import replace
 
 from arkway.backends.bot import functions, intent, size, wording
-from arkway.backends.bot.citations import Cites
+from arkway.backends.bot.citations import CitationFilter, Cites
 from arkway.backends.bot.counting import Account, StageCount
 from arkway.backends.bot.errands import Desk, Errand, Errands
 from arkway.backends.bot.found import detail
 from arkway.backends.bot.prompt import introduced, ordered
 from arkway.backends.bot.question import is_chinese, query_of
 from arkway.backends.bot.sources import Sources
-from arkway.backends.bot.speech import Speech
+from arkway.backends.bot.speech import PIECES, Speech
+from arkway.backends.wrapping import Passing, expire
 from arkway.core.bot import Bot, BotAction, Quest
 from arkway.core.caller import Call
 from arkway.core.chat import ChatRequest, Message, ToolCall, ToolChoice
 from arkway.core.errors import ArkwayError, BackendFailed, ContextTooLong, InternalError
-from arkway.core.events import BotReport, Cited, Delta, Event, Intention, Progress, Quoted, ToolDelta, UsageReport
+from arkway.core.events import BotReport, Cited, Event, Intention, Progress, UsageReport
 from arkway.core.model import Deployment
 from arkway.ports import Pushing, Running, Sink
 
 log = logging.getLogger("arkway.bot")
 
 
-class BotCall:
+class BotCall(Passing):
     """Implements `arkway.ports.Running` for the caller, and `arkway.ports.Sink` for the model behind the bot."""
 
     __slots__ = (
@@ -52,15 +53,15 @@ class BotCall:
         "_count",
         "_desk",
         "_errands",
+        "_filters",
         "_functions",
         "_inner",
+        "_kept",
         "_over",
-        "_paused",
         "_pushing",
         "_query",
         "_request",
         "_rounds",
-        "_running",
         "_searching",
         "_sink",
         "_sources",
@@ -77,28 +78,32 @@ class BotCall:
     def __init__(
         self, desk: Desk, bot: Bot, inner: tuple[Deployment, Pushing], request: ChatRequest, call: Call, sink: Sink
     ) -> None:
+        super().__init__()
         self._desk, self._bot, self._request, self._call = desk, bot, request, call
         self._inner, self._pushing = inner
         self._sink: Sink | None = sink
         self._base = replace(request, messages=ordered(bot.prompt, request.messages))
-        self._query = query_of(request.messages)
-        self._words = wording.ZH if is_chinese(self._query) else wording.EN
+        self._query, self._words = "", wording.EN
         self._account = Account(self._inner.endpoint.id)
         self._cites = Cites(0, set()) if request.response_format.kind == "text" else None
+        self._filters: dict[int, CitationFilter] = {}
         self._sources = Sources(0)
         self._turns: tuple[Message, ...] = ()
         self._functions: dict[str, BotAction] = {}
         self._rounds = self._told = 0
         self._errands: Errands | None = None
-        self._running: Running | None = None
         self._task: asyncio.Task[None] | None = None
-        self._begun = self._over = self._paused = self._searching = False
+        self._kept: list[Event] = []
+        self._begun = self._over = self._searching = False
 
     def begin(self) -> None:
         """Raises what the model behind the bot refuses at once, where nothing has to be looked up first."""
         bot = self._bot
-        looks = bool(bot.actions) and bot.intent != "never" and bool(self._query)
+        if bot.actions and bot.intent != "never":
+            self._query = query_of(self._request.messages)
+        looks = bool(self._query)
         if looks:
+            self._words = wording.ZH if is_chinese(self._query) else wording.EN
             self._errands = Errands(self._desk, self._call, bot.id, self._request.user)
             self._sources = Sources(size.room(self._inner.card, self._base, bot.context_share))
         if looks and bot.intent == "tools" and self._may_call():
@@ -114,38 +119,33 @@ class BotCall:
 
     # The caller's side
 
-    def pause(self) -> None:
-        self._paused = True
-        if self._running is not None:
-            self._running.pause()
-
-    def resume(self) -> None:
-        self._paused = False
-        if self._running is not None:
-            self._running.resume()
-
     def cancel(self) -> None:
         running = self._left()
         if running is not None:
             running.cancel()
 
     def expire(self) -> None:
-        """As `cancel`, when the caller has waited for too long: what runs may want to know why."""
+        """As `cancel`, when the caller has waited for too long."""
         running = self._left()
         if running is not None:
-            getattr(running, "expire", running.cancel)()
+            expire(running)
 
     # The side of the model behind the bot
 
     def events(self, batch: Sequence[Event]) -> None:
         if self._over:
             return
-        out = self._speech.take(batch)
-        if not self._begun and any(isinstance(event, Delta | Quoted | ToolDelta) for event in out):
-            self._begun = True
-        if self._begun:
+        speech = self._speech
+        out = speech.take(batch)
+        self._begun = self._begun or (speech.begun and any(isinstance(event, PIECES) for event in out))
+        if self._begun and self._sources.found:
             self._cite(out)
-        if out:
+        if self._kept:
+            out, self._kept = self._kept + out, []
+        if speech.ends and self._request.n == 1:
+            # What came with the end of the text goes out with the end of the call, which is there any moment.
+            self._kept = out
+        elif out:
             self._push(out)
 
     def ended(self) -> None:
@@ -153,16 +153,23 @@ class BotCall:
             return
         self._running = None
         self._account.stages.append(self._count.usage())
-        calls = self._speech.calls() if self._rounds <= functions.ROUNDS_MAX else []
-        if calls and self._functions:
+        calls = self._speech.calls() if self._functions and self._rounds <= functions.ROUNDS_MAX else []
+        if calls:
+            self._let_go()
+            # Nothing of this answer may have got out yet, and a client that leaves meanwhile pays for it.
+            self._push_read(self._account.total().prompt_tokens)
             self._go(partial(self._serve, calls, self._speech.said()))
-        else:
+        elif self._speech.ends:
             self._finish()
+        else:
+            self.failed(BackendFailed("the model's answer broke off before its end"))
 
     def failed(self, error: ArkwayError) -> None:
         if self._over:
             return
-        if isinstance(error, ContextTooLong) and not self._begun and self._sources.found:
+        self._let_go()
+        sources = self._sources
+        if isinstance(error, ContextTooLong) and sources.found and sources.shown and not self._speech.begun:
             # Our guess at what fits was wrong. What was found must not cost the caller the answer.
             log.warning("what was found does not fit", extra={"request_id": self._call.request_id, "bot": self._bot.id})
             self._running = None
@@ -188,7 +195,7 @@ class BotCall:
             for action, call in zip(asked, calls, strict=True)
         ]
         numbers = iter(await self._look([errand for errand in errands if errand is not None]))
-        turns = [Message("assistant", said or None, tool_calls=tuple(calls))]
+        turns = [Message("assistant", said or None, tool_calls=tuple(map(functions.readable, calls)))]
         for call, errand in zip(calls, errands, strict=True):
             answer = self._words.unknown if errand is None else self._answered(errand, next(numbers))
             turns.append(Message("tool", answer, tool_call_id=call.id))
@@ -216,8 +223,7 @@ class BotCall:
         used = count.usage()
         if answer.text or count.reported is not None:
             self._account.stages.append(used)
-        if used.prompt_tokens:
-            self._push([Progress(used.prompt_tokens, used.prompt_tokens)])
+        self._push_read(used.prompt_tokens)
         return answer.error is None and answer.over.done() and intent.is_needed(answer.text)
 
     async def _look(self, errands: Sequence[Errand]) -> list[list[int]]:
@@ -237,7 +243,7 @@ class BotCall:
             for errand in errands
         ]
         numbers = self._sources.add(finds)
-        if self._cites is not None and shown:
+        if self._cites is not None and shown and self._sources.shown:
             self._cites.known = len(self._sources.found)
         return numbers
 
@@ -258,27 +264,29 @@ class BotCall:
         self._count = StageCount(request)
         heavy = bool(self._sources.found or self._turns)
         before, ours = self._account.total(), bool(self._functions)
-        self._speech = Speech(self._cites, self._count, before, own_calls=ours, heavy=heavy)
-        running = self._running = self._pushing.start(self._inner, request, self._call, self)
-        if self._paused:
-            running.pause()
+        self._speech = Speech(self._cites, self._filters, self._count, before, own_calls=ours, heavy=heavy)
+        self.began(self._pushing.start(self._inner, request, self._call, self))
 
     def _composed(self) -> ChatRequest:
-        messages = self._base.messages
-        if found := self._sources.found:
+        messages, found = self._base.messages, self._sources.found
+        if found and self._sources.shown:
             citing = self._cites is not None and self._bot.citation != "none"
             now_ms = self._desk.clock_ms()
             block = wording.block(self._words, found, self._request.asker, now_ms, citing=citing)
             messages = introduced(messages, block)
-        request = replace(self._base, messages=(*messages, *self._turns))
+        if messages is self._base.messages and not self._turns:
+            request = self._base
+        else:
+            request = replace(self._base, messages=(*messages, *self._turns))
         if self._functions and self._rounds <= functions.ROUNDS_MAX:
             request = replace(request, tools=functions.tools(self._functions, self._words), tool_choice=ToolChoice())
         return request
 
     def _without_sources(self) -> None:
-        self._sources.clear()
-        if self._cites is not None:
-            self._cites.known = 0
+        cites = self._cites
+        self._sources.hide(max(self._told, *cites.used) if cites is not None and cites.used else self._told)
+        if cites is not None:
+            cites.known = 0
         try:
             self._speak()
         except ArkwayError as error:
@@ -293,8 +301,9 @@ class BotCall:
 
     def _finish(self) -> None:
         """The end: what was held of the answer, and what all of it has used."""
-        out: list[Event] = []
-        self._cite(out)
+        out, self._kept = self._kept, []
+        if self._sources.found:
+            self._cite(out)
         if self._bot.citation == "cited" and self._cites is not None and self._cites.used:
             references = self._sources.references()
             out.append(Cited(tuple([references[number - 1] for number in sorted(self._cites.used)])))
@@ -348,6 +357,16 @@ class BotCall:
         except Exception:
             log.exception("internal error in a bot", extra={"request_id": self._call.request_id})
             self._fail(InternalError())
+
+    def _push_read(self, tokens: int) -> None:
+        """What has been read so far, which counts whatever becomes of the next model call."""
+        if tokens:
+            self._push([Progress(tokens, tokens)])
+
+    def _let_go(self) -> None:
+        kept, self._kept = self._kept, []
+        if kept:
+            self._push(kept)
 
     def _push(self, batch: Sequence[Event]) -> None:
         if self._sink is not None:

@@ -1,14 +1,17 @@
 """The citations of an answer, checked while it passes: ``[n]`` with a number that no source has never gets out.
 
 Text is judged character by character, so it makes no difference how it was cut into events; at most ``HELD_MAX``
-characters wait for what comes next. In code, which Markdown marks with backticks, ``[n]`` is an index and is let alone.
-What a removal brings together is looked at as well: ``[[9]8]`` does not become ``[8]``.
+characters wait for what comes next, of a list ``LIST_MAX``. Models write 【1】 and ［1］ and several as [1, 2]: of
+such a list the numbers without a source are taken out. A list in which no number has a source, or with a 0 in it, is an
+interval or data and is let alone. In code, which Markdown marks with backticks, ``[n]`` is an index and is let alone,
+too. What a removal brings together is looked at as well: ``[[9]8]`` does not become ``[8]``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from arkway.core.chat import LogprobEntry
 from arkway.core.events import Delta, Quoted
@@ -16,8 +19,16 @@ from arkway.core.transient import Transient
 
 HELD_MAX = 6
 """``[`` and five digits; what has more is not a citation."""
+LIST_MAX = 32
+"""Characters of a list of citations, without what ends it."""
 
-_SPECIAL = re.compile(r"[\[`]")
+_CLOSING = {"[": "]", "【": "】", "［": "］"}
+_DIGITS = "0123456789０１２３４５６７８９"
+_BETWEEN = ",，、;；"
+_SPECIAL = re.compile(r"[\[【［`]")
+_LENTICULAR, _WIDE = "【".encode(), "［".encode()
+_LISTED = re.compile(r"[0-9０-９]+(?:[,，、;；] *[0-9０-９]+)*")
+_NUMBER = re.compile(r"[0-9０-９]+")
 _FENCE = 3
 
 
@@ -32,6 +43,10 @@ class _Token(Transient):
     """Log probabilities that go out with the first character of their text that does, or not at all."""
 
     entries: Sequence[LogprobEntry]
+
+
+_Piece = tuple[str, _Token | None]
+"""A character of what is held, and the token that it is of."""
 
 
 class _Out(Transient):
@@ -85,27 +100,27 @@ class _Code:
 
 
 class CitationFilter:
-    """One choice's. ``_held`` is a citation that has begun, ``_tail`` one that has begun among what is out already."""
+    """One choice's. ``_held`` is a citation that has begun, ``_begun`` its text; ``_tail`` the text of one that has
+    begun among what is out already.
+    """
 
-    __slots__ = ("_cites", "_code", "_held", "_number", "_tail")
+    __slots__ = ("_begun", "_cites", "_code", "_held", "_tail")
 
     def __init__(self, cites: Cites) -> None:
         self._cites = cites
         self._code = _Code()
-        self._held: list[tuple[str, _Token | None]] = []
-        self._number = ""
-        self._tail = ""
+        self._held: list[_Piece] = []
+        self._begun = self._tail = ""
 
     def quoted(self, event: Quoted) -> Quoted | Delta:
         """What is left of it; nearly always the event itself."""
         literal = event.literal
-        if b"[" not in literal and b"`" not in literal and self._idle:
-            return event
-        return self.delta(event.delta())
+        special = b"[" in literal or b"`" in literal or _LENTICULAR in literal or _WIDE in literal
+        return self.delta(event.delta()) if special or not self._idle else event
 
     def delta(self, event: Delta) -> Delta:
         text = event.text
-        if "[" not in text and "`" not in text and self._idle:
+        if self._idle and not _SPECIAL.search(text):
             return event
         out, held = _Out([], []), bool(self._held)
         for piece, token in _pieces(event):
@@ -122,12 +137,11 @@ class CitationFilter:
         return Delta(kept, event.index, event.reasoning, tuple(out.entries), *spent)
 
     def rest(self, index: int) -> Delta | None:
-        """What was held when the text has ended: it is no citation any more."""
+        """What was held when the text has ended, which may yet go on in another model call."""
         if not self._held:
             return None
         out = _Out([], [])
         self._release(out)
-        self._tail = ""
         return Delta("".join(out.text), index, logprobs=tuple(out.entries))
 
     @property
@@ -149,48 +163,96 @@ class CitationFilter:
 
     def _step(self, character: str, token: _Token | None, out: _Out) -> None:
         if self._held:
-            if "0" <= character <= "9" and len(self._number) + 1 < HELD_MAX:
+            if self._goes_on(self._begun, character):
                 self._held.append((character, token))
-                self._number += character
+                self._begun += character
                 return
-            if character == "]" and self._number:
-                self._close(token, out)
+            if _closes(self._begun, character):
+                self._close(character, token, out)
                 return
             self._release(out)
         self._code.see(character)
-        if character == "[" and not self._code.open:
+        if character in _CLOSING and not self._code.open:
             self._held.append((character, token))
+            self._begun = character
         elif self._is_let_by(character):
             out.put(character, token)
 
-    def _close(self, token: _Token | None, out: _Out) -> None:
-        number = int(self._number)
-        if 1 <= number <= self._cites.known:
-            self._cites.used.add(number)
-            self._release(out)
+    def _goes_on(self, begun: str, character: str) -> bool:
+        """Whether what has begun so is still a citation, or several, with this."""
+        if character in _DIGITS:
+            before = len(begun) - len(begun.rstrip(_DIGITS))
+            return before + 1 < HELD_MAX and len(begun) < LIST_MAX
+        # Where there are no sources nobody cites several: it is a list of something else.
+        if not self._cites.known or not 1 < len(begun) < LIST_MAX:
+            return False
+        return begun[-1] in _DIGITS if character in _BETWEEN else character == " " and begun[-1] not in _DIGITS
+
+    def _stay(self, begun: str) -> list[bool] | None:
+        """Which of the numbers have a source, and are used now; None where this is no citation."""
+        if not _LISTED.fullmatch(begun, 1):
+            return None
+        numbers = [int(number) for number in _NUMBER.findall(begun)]
+        stay = [1 <= number <= self._cites.known for number in numbers]
+        if len(numbers) > 1 and (0 in numbers or not any(stay)):
+            return None
+        self._cites.used.update(number for number, stays in zip(numbers, stay, strict=True) if stays)
+        return stay
+
+    def _close(self, character: str, token: _Token | None, out: _Out) -> None:
+        stay = self._stay(self._begun)
+        if stay is None or any(stay):
+            if stay is None or all(stay):
+                self._release(out)
+            else:
+                self._release_some(stay, out)
             self._tail = ""
-            out.put("]", token)
-        self._held, self._number = [], ""
+            out.put(character, token)
+        self._held, self._begun = [], ""
 
     def _release(self, out: _Out) -> None:
         for text, token in self._held:
             out.put(text, token)
-        self._tail = f"[{self._number}"
-        self._held, self._number = [], ""
+        self._tail = self._begun
+        self._held, self._begun = [], ""
+
+    def _release_some(self, stay: Sequence[bool], out: _Out) -> None:
+        """The bracket and the numbers that stay, each but the first behind what stood before it."""
+        (bracket, token), *rest = self._held
+        out.put(bracket, token)
+        staying, between, led = iter(stay), list[_Piece](), False
+        for of_number, group in groupby(_told_apart(rest), key=lambda each: each[0]):
+            pieces = [piece for _, piece in group]
+            if not of_number:
+                between = pieces
+            elif next(staying):
+                for text, of_text in (*between, *pieces) if led else pieces:
+                    out.put(text, of_text)
+                led = True
 
     def _is_let_by(self, character: str) -> bool:
         """False for the bracket that would make a citation of what a removal has brought together."""
         tail, self._tail = self._tail, ""
         if not tail or self._code.open:
             return True
-        if "0" <= character <= "9" and len(tail) < HELD_MAX:
+        if self._goes_on(tail, character):
             self._tail = tail + character
-        elif character == "]" and len(tail) > 1:
-            number = int(tail[1:])
-            if not 1 <= number <= self._cites.known:
-                return False
-            self._cites.used.add(number)
+        elif _closes(tail, character):
+            stay = self._stay(tail)
+            return stay is None or all(stay)
         return True
+
+
+def _closes(begun: str, character: str) -> bool:
+    return len(begun) > 1 and character == _CLOSING[begun[0]]
+
+
+def _told_apart(pieces: Sequence[_Piece]) -> Iterator[tuple[bool, _Piece]]:
+    """Each with whether it is of a number; a token without text is of what it follows."""
+    of_number = False
+    for piece in pieces:
+        of_number = piece[0] in _DIGITS if piece[0] else of_number
+        yield of_number, piece
 
 
 def _pieces(event: Delta) -> Iterator[tuple[str, _Token | None]]:

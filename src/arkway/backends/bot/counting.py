@@ -10,6 +10,9 @@ from arkway.core.chat import ChatRequest, Provenance, Usage
 from arkway.core.events import Delta, Event, Progress, Quoted, ToolDelta, UsageReport
 from arkway.core.transient import Transient
 
+PIECE_CHARACTERS, PIECE_OCTETS = 32, 96
+"""A piece of text that is no longer is taken for one token."""
+_COUNTED = (Delta, ToolDelta)
 _PROVENANCES: tuple[Provenance, ...] = ("reported", "counted", "estimated")
 
 
@@ -23,18 +26,29 @@ class StageCount(Transient):
     _since: int = 0
 
     def add(self, event: Event) -> None:
+        """Whatever it is."""
         if isinstance(event, Quoted):
-            self._since += 1
-        elif isinstance(event, Delta | ToolDelta):
-            self._prompt = max(self._prompt, event.prompt_tokens)
-            if event.completion_tokens:
-                self._completion, self._since = max(self._completion, event.completion_tokens), 0
-            else:
-                self._since += 1
+            self.quoted(event)
+        elif isinstance(event, _COUNTED):
+            self.piece(event)
         elif isinstance(event, UsageReport):
             self.reported = event.usage
         elif isinstance(event, Progress):
-            self._prompt = max(self._prompt, event.total)
+            self.progress(event)
+
+    def quoted(self, event: Quoted) -> None:
+        octets = len(event.literal) - 2
+        self._since += 1 if octets <= PIECE_OCTETS else octets // size.OCTETS_PER_TOKEN
+
+    def piece(self, event: Delta | ToolDelta) -> None:
+        self._prompt = max(self._prompt, event.prompt_tokens)
+        if event.completion_tokens:
+            self._completion, self._since = max(self._completion, event.completion_tokens), 0
+        else:
+            self._since += _pieces(event)
+
+    def progress(self, event: Progress) -> None:
+        self._prompt = max(self._prompt, event.total)
 
     def guess(self) -> int:
         """Tokens of the prompt."""
@@ -66,14 +80,25 @@ class Account:
 
     def total(self) -> Usage:
         """The sum of the model calls; of several provenances, the weakest."""
-        return added(self.stages)
+        return self.stages[0] if len(self.stages) == 1 else added(self.stages)
 
     def report(self) -> BotUsage:
+        models = tuple([ModelUse(self._name, each.prompt_tokens, each.completion_tokens) for each in self.stages])
+        if not self._tools:
+            return BotUsage(models)
         return BotUsage(
-            tuple([ModelUse(self._name, each.prompt_tokens, each.completion_tokens) for each in self.stages]),
+            models,
             tuple([ActionUse(*key, count) for key, count in self._counts.items()]),
             tuple([ActionDetail(key[1], self._counts[key], tuple(tools)) for key, tools in self._tools.items()]),
         )
+
+
+def _pieces(event: Delta | ToolDelta) -> int:
+    """Tokens in a piece of which nobody has said how many: one, unless it is as long as several."""
+    text = event.text + event.reasoning if isinstance(event, Delta) else event.arguments
+    if len(text) <= PIECE_CHARACTERS:
+        return 1
+    return len(text.encode(errors="replace")) // size.OCTETS_PER_TOKEN
 
 
 def added(usages: Iterable[Usage]) -> Usage:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from arkway.backends.bot.wording import Wording
 from arkway.core.bot import ActionKind, BotAction
-from arkway.core.chat import Tool
+from arkway.core.chat import Tool, ToolCall
 
 ROUNDS_MAX = 3
 """How often a model may call functions before it has to answer."""
@@ -41,12 +42,21 @@ def tools(actions: Mapping[str, BotAction], words: Wording) -> tuple[Tool, ...]:
 
 def query_in(arguments: str, otherwise: str) -> str:
     """The query that the model wrote; ``otherwise`` where that cannot be read."""
-    try:
-        given = msgspec.json.decode(arguments, type=dict[str, Any]).get("query")
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return otherwise
+    given = (_read(arguments) or {}).get("query")
     text = given.strip()[:QUERY_MAX_CHARACTERS] if isinstance(given, str) else ""
     return text.encode(errors="ignore").decode() or otherwise
+
+
+def readable(call: ToolCall) -> ToolCall:
+    """The call as it can be shown to a model again: many servers read the arguments, and refuse what is not JSON."""
+    return call if _read(call.arguments) is not None else replace(call, arguments="{}")
+
+
+def _read(arguments: str) -> dict[str, Any] | None:
+    try:
+        return msgspec.json.decode(arguments, type=dict[str, Any])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def _description(action: BotAction, words: Wording) -> str:

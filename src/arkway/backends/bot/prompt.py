@@ -15,17 +15,19 @@ def ordered(prompt: str, messages: Sequence[Message]) -> tuple[Message, ...]:
     All that is plain text of the former is one message: the templates of many models take a single one, and it has to
     be the first (seed 003: they are put together in that order).
     """
-    system = [message for message in messages if message.role == "system"]
-    rest = [message for message in messages if message.role != "system"]
     texts = [prompt] if prompt else []
     parts: list[Message] = []
-    for message in system:
-        if isinstance(message.content, str) and not parts:
+    rest: list[Message] = []
+    for message in messages:
+        if message.role != "system":
+            rest.append(message)
+        elif isinstance(message.content, str) and not parts:
             texts.append(message.content)
         else:
             parts.append(message)
-    joined = [Message("system", "\n\n".join(texts))] if texts else []
-    return (*joined, *parts, *rest)
+    if texts:
+        return (Message("system", "\n\n".join(texts)), *parts, *rest)
+    return (*parts, *rest)
 
 
 def introduced(messages: tuple[Message, ...], block: str) -> tuple[Message, ...]:

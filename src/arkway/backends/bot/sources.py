@@ -26,11 +26,15 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Sources:
-    """What an answer may cite. Numbers begin with 1 and stay; ``room`` is the tokens that are left."""
+    """What an answer may cite. Numbers begin with 1 and stay; ``room`` is the tokens that are left.
+
+    ``shown``: the model gets to see them.
+    """
 
     def __init__(self, room: int) -> None:
         self.room = room
         self.found: list[Source] = []
+        self.shown = True
         self._seen: set[str] = set()
 
     def add(self, finds: Sequence[Sequence[Snippet]]) -> list[list[int]]:
@@ -47,10 +51,10 @@ class Sources:
                     taken[place].append((find[rank], *texts))
         return [[self._numbered(*each) for each in find] for find in taken]
 
-    def clear(self) -> None:
-        """None of them is to be used, and no other one either."""
-        self.found.clear()
-        self.room = 0
+    def hide(self, told: int) -> None:
+        """None of them is to be used from now on, and no other one either; of the first ``told`` callers know."""
+        del self.found[told:]
+        self.room, self.shown = 0, False
 
     def references(self) -> tuple[Reference, ...]:
         return tuple([source.reference for source in self.found])

@@ -15,6 +15,8 @@ from arkway.backends.bot.counting import StageCount
 from arkway.core.chat import ToolCall, Usage
 from arkway.core.events import Delta, Event, Finished, Progress, Quoted, ToolDelta, UsageReport
 
+PIECES = (Delta, Quoted, ToolDelta)
+"""What an answer consists of, to the caller."""
 CALLS_MAX = 8
 """Functions that a model may call in one round; of more no notice is taken."""
 ARGUMENTS_MAX_CHARACTERS = 8192
@@ -26,11 +28,21 @@ class Speech:
     ``cites`` None = the answer is data, and brackets in it are its own. ``before`` is what the model calls before have
     used. ``own_calls``: whatever function is called is the bot's. ``heavy``: the prompt is not
     the one that the caller sent; where the model does not count along, its first event is made to say what it has read.
+    ``filters`` are those of the choices, for all model calls: to the caller their texts are one. ``begun``: it has said
+    something.
     """
 
-    def __init__(self, cites: Cites | None, count: StageCount, before: Usage, *, own_calls: bool, heavy: bool) -> None:
-        self._cites = cites
-        self._filters: dict[int, CitationFilter] = {}
+    def __init__(
+        self,
+        cites: Cites | None,
+        filters: dict[int, CitationFilter],
+        count: StageCount,
+        before: Usage,
+        *,
+        own_calls: bool,
+        heavy: bool,
+    ) -> None:
+        self._cites, self._filters = cites, filters
         self._count = count
         self._before = before
         self._shifted = before.total_tokens > 0
@@ -38,26 +50,35 @@ class Speech:
         self._heavy = heavy or self._shifted
         self._calls: dict[int, list[str]] = {}
         self._said: list[Delta | Quoted] = []
+        self.begun = False
         self.ends: list[Finished] = []
 
     def take(self, batch: Sequence[Event]) -> list[Event]:
         """What of this goes on to the caller now."""
         out: list[Event] = []
+        count = self._count
         for event in batch:
-            self._count.add(event)
             if isinstance(event, Quoted):
+                self.begun = True
+                count.quoted(event)
                 out.append(self._quoted(event))
             elif isinstance(event, Delta):
+                self.begun = True
+                count.piece(event)
                 out.append(self._delta(event))
-            elif isinstance(event, ToolDelta):
-                self._called(event, out)
             elif isinstance(event, Finished):
                 self._finished(event, out)
+            elif isinstance(event, UsageReport):
+                count.reported = event.usage
+            elif isinstance(event, ToolDelta):
+                self.begun = True
+                count.piece(event)
+                self._called(event, out)
             elif isinstance(event, Progress):
+                count.progress(event)
                 read = self._before.prompt_tokens
                 out.append(Progress(event.done + read, event.total + read) if read else event)
-            elif not isinstance(event, UsageReport):
-                continue  # no word of a bot's but our own
+            # What else there is, is a bot's, and no bot's word is ours but our own.
         return out
 
     def calls(self) -> list[ToolCall]:

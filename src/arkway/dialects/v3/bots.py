@@ -33,9 +33,16 @@ class ArkV3Bots(ArkV3):
         return request
 
     def stream(self, request: ChatRequest, tag: ReplyTag) -> StreamEncoder:
-        return ChunkEncoder(request, tag, TIGHT, partial(errors.payload, request_id=tag.id))
+        return ChunkEncoder(request, tag, TIGHT, partial(_payload, request_id=tag.id))
 
     def encode_error(self, error: ArkwayError, request_id: str, *, stream: bool = False) -> ErrorReply:
-        # What looks like it is an endpoint, which would not be taken here.
-        shown = EndpointNotFound(error.asked) if isinstance(error, EndpointNotFound) else error
-        return super().encode_error(shown, request_id, stream=stream)
+        return super().encode_error(_without_hint(error), request_id, stream=stream)
+
+
+def _payload(error: ArkwayError, request_id: str) -> bytes:
+    return errors.payload(_without_hint(error), request_id)
+
+
+def _without_hint(error: ArkwayError) -> ArkwayError:
+    """What looks like the name is an endpoint, which would not be taken here."""
+    return EndpointNotFound(error.asked) if isinstance(error, EndpointNotFound) else error

@@ -5,6 +5,7 @@ Only over HTTP: the library behind it is under the GPL. https://kiwix-tools.read
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from urllib.parse import quote, urljoin, urlsplit
@@ -17,6 +18,9 @@ from arkway.search.asking import Service, decoded, each_decoded
 from arkway.search.found import Found
 
 RESULTS_MAX = 140
+DEPTH_MAX = 4
+TEXT_MAX_CHARS = 16_384
+"""Of one field of a result; pieces that come when it has as many are left out."""
 
 
 class _Suggestion(msgspec.Struct):
@@ -51,7 +55,8 @@ class Kiwix:
         books = [("books.name", book) for book in self._books]
         asked = (*books, ("pattern", query), ("format", "xml"), ("pageLength", str(min(limit, RESULTS_MAX))))
         body = await self._service.find("/search", asked)
-        found = self._results(body) if body is not None else []
+        # In a thread: a parser in Python takes a second for as much as a server may send.
+        found = await asyncio.to_thread(self._results, body) if body is not None else []
         return found[:limit] or await self._suggestions(query, limit)
 
     async def aclose(self) -> None:
@@ -60,8 +65,8 @@ class Kiwix:
     def _results(self, body: bytes) -> list[Found]:
         feed = _Feed()
         try:
+            # Not closed: nothing is wanted of what has no end, and to look for it takes time without measure.
             feed.feed(body.decode())
-            feed.close()
         except (UnicodeError, AssertionError, ValueError):
             raise BackendFailed(f"`{self.name}` answers with something else than it should") from None
         if not feed.is_one:
@@ -107,7 +112,7 @@ class _Feed(HTMLParser):
         self.is_one |= tag == "rss"
         if tag == "item":
             self._path, self._texts = [], {}
-        elif tag in ("title", "link", "description", "book"):
+        elif tag in ("title", "link", "description", "book") and len(self._path) < DEPTH_MAX:
             self._path.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -119,5 +124,6 @@ class _Feed(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         name = ".".join(self._path)
-        if name:
-            self._texts[name] = self._texts.get(name, "") + data
+        text = self._texts.get(name, "")
+        if name and len(text) <= TEXT_MAX_CHARS:
+            self._texts[name] = text + data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 from arkway.core.bot import Quest
 from arkway.core.knowledge import Document, Hit
@@ -14,23 +15,30 @@ from arkway.search.found import Found
 from arkway.search.times import shown_time
 
 HITS_PER_PAGE = 4
+THREADS = 4
 
 
 class LocalPages:
-    """Implements `arkway.search.found.Provider`. Where nothing was kept, nothing is found."""
+    """Implements `arkway.search.found.Provider`. Where nothing was kept, nothing is found.
+
+    On threads of its own: a store that hangs holds up other searches here, and nothing else of the server.
+    """
 
     name = "local"
     on_the_web = False
 
     def __init__(self, store: KnowledgeStore) -> None:
         self._store = store
+        self._threads = ThreadPoolExecutor(THREADS, "arkway-pages")
 
     async def search(self, quest: Quest, query: str, limit: int) -> list[Found]:
         """By words, in every such collection of the project, or in those that the action names."""
-        return await asyncio.to_thread(self._search, quest, query, limit)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._search, quest, query, limit)
 
     async def aclose(self) -> None:
-        """The store is not this provider's."""
+        """Whoever still searches is not waited for. The store is not this provider's."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _search(self, quest: Quest, query: str, limit: int) -> list[Found]:
         wanted = quest.action.collections

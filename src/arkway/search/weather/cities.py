@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from arkway.core.bot import Asker
 
@@ -69,14 +69,24 @@ _ENGLISH_NAMES = {**dict(_pairs(_WORLD)), **dict(_pairs(_IN_ENGLISH))}
 _CHINESE_NAMES = frozenset(_CHINA.split()) | frozenset(_ENGLISH_NAMES.values())
 
 
-def _earliest(names: Iterable[str]) -> re.Pattern[str]:
-    """Finds the first of the names, the longest where several begin."""
+def _earliest(names: Iterable[str]) -> Callable[[str], str]:
+    """Finds the first of the names in a text, the longest where several begin; "" where there is none."""
     ordered = sorted(names, key=len, reverse=True)
-    each = (rf"\b{re.escape(name)}\b" if name.isascii() else re.escape(name) for name in ordered)
-    return re.compile("|".join(each), re.IGNORECASE)
+    ascii_, others = (
+        "|".join(re.escape(name) for name in ordered if name.isascii() is is_ascii) for is_ascii in (True, False)
+    )
+    # Chinese characters are letters to `\b`, and stand right beside: London天气.
+    patterns = [rf"(?<![a-z0-9_])(?:{ascii_})(?![a-z0-9_])"] if ascii_ else []
+    searches = [re.compile(pattern, re.IGNORECASE).search for pattern in (*patterns, *([others] if others else []))]
+
+    def find(text: str) -> str:
+        found = [match for search in searches if (match := search(text))]
+        return min(found, key=lambda match: match.start())[0] if found else ""
+
+    return find
 
 
-_known = _earliest([*_CHINESE_NAMES, *_ENGLISH_NAMES]).search
+_known = _earliest([*_CHINESE_NAMES, *_ENGLISH_NAMES])
 
 
 class Gazetteer:
@@ -84,7 +94,7 @@ class Gazetteer:
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         names = [name for name in names if name]
-        self._own = _earliest(names).search if names else None
+        self._own = _earliest(names)
         self._spelled = {name.casefold(): name for name in names}
 
     def city(self, query: str, asker: Asker, default: str = "") -> str:
@@ -92,10 +102,10 @@ class Gazetteer:
         return self._named(query) or plain_city(asker.city) or plain_city(default)
 
     def _named(self, query: str) -> str:
-        if self._own and (found := self._own(query)):
-            return self._spelled[found[0].casefold()]
+        if found := self._own(query):
+            return self._spelled.get(found.casefold(), found)
         if found := _known(query):
-            return _ENGLISH_NAMES.get(found[0].lower(), found[0])
+            return _ENGLISH_NAMES.get(found.lower(), found)
         return _place(query) or _after_in(query)
 
 
