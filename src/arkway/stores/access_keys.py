@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 from msgspec import UnsetType
 
-from arkway.core.caller import AccessKey, Caller
 from arkway.core.errors import Misconfigured
+from arkway.files import FileLock
 from arkway.stores.keyring import KID_BYTES, KeyRing, kid_within
-from arkway.stores.locks import FileLock
 from arkway.stores.portable import MadeInTurn
 from arkway.stores.recorded import Recorded, Transactions
 from arkway.stores.schema import access_keys
@@ -127,11 +125,10 @@ def rotate(
         lock.close()
 
 
-def access_key(row: sa.Row[Any], ring: KeyRing) -> AccessKey:
-    """The pair with its secret in clear. Raises Misconfigured, StoreUnavailable."""
-    token = "" if row.session_token is None else ring.decrypt(row.session_token, _token_place(row.id)).decode()
-    caller = Caller(row.account, row.project, row.id, tuple(row.endpoints), row.role)
-    return AccessKey(row.id, ring.decrypt(row.secret, row.id), caller, token)
+def in_clear(access_key_id: str, secret: bytes, session_token: bytes | None, ring: KeyRing) -> tuple[bytes, str]:
+    """The pair's secret and session token, from ciphertext. Raises Misconfigured, StoreUnavailable."""
+    token = "" if session_token is None else ring.decrypt(session_token, _token_place(access_key_id)).decode()
+    return ring.decrypt(secret, access_key_id), token
 
 
 def _token_place(access_key_id: str) -> str:
@@ -196,12 +193,12 @@ def _batch(connection: sa.Connection, ring: KeyRing, after: str) -> tuple[list[s
     failed: list[str] = []
     for row in rows:
         try:
-            pair = access_key(row, ring)
+            secret, session_token = in_clear(row.id, row.secret, row.session_token, ring)
         except Misconfigured:
             failed.append(row.id)
             continue
-        token = ring.encrypt(pair.session_token.encode(), _token_place(row.id)) if pair.session_token else None
-        values = {"secret": ring.encrypt(pair.secret, row.id), "session_token": token}
+        token = ring.encrypt(session_token.encode(), _token_place(row.id)) if session_token else None
+        values = {"secret": ring.encrypt(secret, row.id), "session_token": token}
         connection.execute(access_keys.update().where(access_keys.c.id == row.id).values(values))
     return [row.id for row in rows], failed
 

@@ -3,53 +3,37 @@
 from __future__ import annotations
 
 import hmac
+import itertools
 import logging
 import secrets
 from concurrent.futures import Future
 from hashlib import blake2b
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from arkway.core.bot import Bot
 from arkway.core.caller import AccessKey, Caller
-from arkway.core.errors import ArkwayError
 from arkway.core.limit import Rule
 from arkway.core.model import Endpoint
 from arkway.core.roles import PERMISSIONS, reaches
 from arkway.ports import Alias
-from arkway.stores.access_keys import access_key
 from arkway.stores.bots import BotShelf
 from arkway.stores.home import Pepper
 from arkway.stores.keyring import KeyRing
 from arkway.stores.limits import RuleBook, read_rules
-from arkway.stores.portable import MadeInTurn
-from arkway.stores.schema import access_keys, accounts, aliases, api_keys, endpoints
+from arkway.stores.schema import access_keys, accounts, aliases, api_keys
+from arkway.stores.shelves import EndpointShelf, Key, KeyShelf, Pair, PairShelf
 from arkway.stores.store import Store
-from arkway.stores.tables import plain_rows
 from arkway.stores.temporary import TemporaryKeys, caller_of
 
-NEVER = 1 << 62
 MARK_BYTES = 16
 MARKED_MAX = 256
-DIGESTS_MAX = 65_536
 
 log = logging.getLogger("arkway.store")
 
 
-class _Key(msgspec.Struct, frozen=True):
-    digest: bytes
-    caller: Caller
-    dead_from_s: int
-
-
-class _Pair(msgspec.Struct, frozen=True):
-    key: AccessKey
-    dead_from_s: int
-
-
-_UNKNOWN = _Key(b"\0" * 32, Caller("", "", ""), 0)
+_UNKNOWN = Key(b"\0" * 32, Caller("", "", ""), 0)
 
 
 class CachedDirectory:
@@ -63,20 +47,21 @@ class CachedDirectory:
     def __init__(
         self, store: Store, pepper: Pepper, ring: KeyRing | None = None, *, used_every_polls: int = 10
     ) -> None:
-        self._store, self._pepper, self._ring = store, pepper, ring
+        self._store, self._pepper = store, pepper
         self._temporary = TemporaryKeys(pepper)
         self._marking = secrets.token_bytes(32)
         self._digests: dict[bytes, bytes] = {}
-        self._keys: dict[bytes, _Key] = {}
-        self._by_id: dict[str, _Key] = {}
-        self._pairs: dict[str, _Pair] = {}
-        self._unreadable: frozenset[str] = frozenset()
+        self._key_shelf, self._pair_shelf, self._endpoint_shelf = KeyShelf(), PairShelf(ring), EndpointShelf()
+        self._keys: dict[bytes, Key] = {}
+        self._by_id: dict[str, Key] = {}
+        self._pairs: dict[str, Pair] = {}
         self._aliases: dict[str, Alias] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._projects: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
         self._bot_shelf = BotShelf()
         self._bots: dict[str, Bot] = {}
         self._rules = RuleBook()
+        self._numbers = itertools.count(1)
         self.changes = 0
         self._used: dict[str, int] = {}
         self._pairs_used: dict[str, int] = {}
@@ -99,12 +84,13 @@ class CachedDirectory:
         if not (known and alive):
             return None
         if mark:
-            self._remember(mark, digest)
+            # The pepper's digest costs ten times as much as a mark, which says nothing outside this process.
+            self._digests[mark] = key.digest
         self._used[key.caller.key_id] = now_s
         return key.caller
 
     def stands(self, caller: Caller, now_s: int) -> bool:
-        """By identity: with every change of keys all callers are made anew. Those of temporary keys never stand."""
+        """By identity: a caller is made anew with any change of its key. Those of temporary keys never stand."""
         key = self._by_id.get(caller.key_id)
         if key is None or key.caller is not caller or now_s >= key.dead_from_s:
             return False
@@ -116,12 +102,6 @@ class CachedDirectory:
         if len(secret) > MARKED_MAX:
             return b""
         return blake2b(secret.encode("utf-8", "surrogatepass"), digest_size=MARK_BYTES, key=self._marking).digest()
-
-    def _remember(self, mark: bytes, digest: bytes) -> None:
-        """The pepper's digest costs ten times as much as a mark, which says nothing outside this process."""
-        if len(self._digests) >= DIGESTS_MAX:
-            self._digests.clear()
-        self._digests[mark] = digest
 
     def _of_access_key(self, secret: str, now_s: int) -> Caller | None:
         grant = self._temporary.grant(secret, now_s)
@@ -163,6 +143,11 @@ class CachedDirectory:
     def limits(self, account: str, project: str, key_id: str, endpoint_id: str) -> tuple[Rule, ...]:
         return self._rules.of(account, project, key_id, endpoint_id)
 
+    def changed(self) -> None:
+        """Something has, in here or outside: which models there are. Everybody sees it already. For any thread."""
+        # Two threads that added one to the number could bring back one that stood for less.
+        self.changes = next(self._numbers)
+
     def write_used(self) -> Future[None]:
         """Start writing the times of last use that are only in memory."""
         used, self._used = self._used, {}
@@ -184,39 +169,23 @@ class CachedDirectory:
     def _load(self, connection: sa.Connection) -> None:
         idle = sa.select(accounts.c.id).where(accounts.c.status != "active")
         suspended = frozenset(connection.execute(idle).scalars())
-        keys = {row.digest: _key(row, suspended) for row in connection.execute(sa.select(api_keys))}
-        query = sa.select(endpoints).where(endpoints.c.status != "deleted")
-        ordered = query.order_by(endpoints.c.created_at, MadeInTurn(endpoints.c.id))
-        found = [msgspec.convert(row, Endpoint) for row in plain_rows(connection, ordered)]
+        keys = self._key_shelf.read(connection, suspended)
+        found = self._endpoint_shelf.read(connection)
         projects: dict[tuple[str, str], list[Endpoint]] = {}
         for endpoint in found:
             projects.setdefault((endpoint.account, endpoint.project), []).append(endpoint)
         known = connection.execute(sa.select(aliases).where(aliases.c.removed_at.is_(None)).order_by(aliases.c.name))
         self._aliases = {row.name: Alias(row.name, row.model_name, row.model_version) for row in known}
-        self._pairs = self._read_pairs(connection, suspended)
+        self._pairs = self._pair_shelf.read(connection, suspended)
         self._rules = RuleBook(read_rules(connection))
         self._keys, self._by_id = keys, {key.caller.key_id: key for key in keys.values()}
+        if len(self._digests) > len(keys):  # of keys that are gone
+            self._digests = {}
         bots = self._bot_shelf.read(connection)
         self._bots = bots
         self._endpoints = {each.id: each for each in (*(bot.as_endpoint() for bot in bots.values()), *found)}
         self._projects = {place: tuple(group) for place, group in projects.items()}
-        self.changes += 1
-
-    def _read_pairs(self, connection: sa.Connection, suspended: frozenset[str]) -> dict[str, _Pair]:
-        """Revoked pairs stay encrypted: nothing needs their secrets any more."""
-        if self._ring is None:
-            return {}
-        pairs: dict[str, _Pair] = {}
-        unreadable: set[str] = set()
-        for row in connection.execute(sa.select(access_keys).where(access_keys.c.revoked_at.is_(None))):
-            try:
-                pairs[row.id] = _Pair(access_key(row, self._ring), _dead_from_s(row, suspended))
-            except ArkwayError:
-                unreadable.add(row.id)
-        for access_key_id in sorted(unreadable - self._unreadable):
-            log.warning("the access key %s cannot be used: its secret does not decrypt", access_key_id)
-        self._unreadable = frozenset(unreadable)
-        return pairs
+        self.changed()
 
 
 def _held_to(holder: Caller, wanted: Caller) -> Caller | None:
@@ -227,18 +196,6 @@ def _held_to(holder: Caller, wanted: Caller) -> Caller | None:
         return wanted
     left = tuple(endpoint for endpoint in wanted.endpoints if endpoint in holder.endpoints)
     return msgspec.structs.replace(wanted, endpoints=left) if left else None
-
-
-def _key(row: sa.Row[Any], suspended: frozenset[str]) -> _Key:
-    caller = Caller(row.account, row.project, row.id, tuple(row.endpoints), row.role)
-    return _Key(row.digest, caller, _dead_from_s(row, suspended))
-
-
-def _dead_from_s(row: sa.Row[Any], suspended: frozenset[str]) -> int:
-    """Revoked, or of a suspended account: dead all along."""
-    if row.revoked_at is not None or row.account in suspended:
-        return 0
-    return NEVER if row.expires_at is None else int(row.expires_at)
 
 
 def _write_used(connection: sa.Connection, used: dict[str, int], pairs: dict[str, int]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -160,7 +159,7 @@ class Drain:
     def _read(self) -> bool:
         """One chunk; True when there is more than that, False when the journal's present end is reached."""
         last, size = self._journal.position
-        limit = size if self._segment == last else sys.maxsize
+        limit = size if self._segment == last else self._journal.end_of(self._segment)
         data = _chunk(self._journal, self._segment, self._offset, limit)
         end = data.rfind(b"\n") + 1
         self._take_all(data[:end].split(b"\n")[:-1])
@@ -259,7 +258,7 @@ def _chunk(journal: Journal, number: int, offset: int, limit: int) -> bytes:
     with segment_path(journal.directory, number).open("rb", buffering=0) as file:
         while True:
             file.seek(offset)
-            wanted = min(size, limit - offset)
+            wanted = min(size, max(0, limit - offset))
             data = used(file.read(wanted))
             if b"\n" in data or len(data) < size:
                 return data

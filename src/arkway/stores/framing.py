@@ -12,11 +12,13 @@ from zlib import crc32
 
 import msgspec
 
+from arkway.core.chat import Usage
 from arkway.ports import Attempt, Settlement
 
 HEAD_BYTES = 9
 # What a disk writes whole or not at all.
 SECTOR_BYTES = 512
+TOKENS_MAX = 1 << 53
 
 
 class Opened(msgspec.Struct, frozen=True, tag_field="t", tag="open"):
@@ -40,8 +42,15 @@ class Settled(msgspec.Struct, frozen=True, tag_field="t", tag="settle"):
     settlement: Settlement
 
 
-class Probe(msgspec.Struct, frozen=True, tag_field="t", tag="probe"):
-    """Means nothing: written to find out whether the disk takes writes again."""
+class Probe(msgspec.Struct, frozen=True, tag_field="t", tag="probe", omit_defaults=True):
+    """No attempt's: written to find out whether the disk takes writes again.
+
+    As the first line of a segment it may void what the segment ``voids`` holds from ``from_bytes`` on: that is in this
+    one, written anew because no sync had confirmed it. (A program that knows no such line sees only a probe.)
+    """
+
+    voids: int = 0
+    from_bytes: int = 0
 
 
 Record = Opened | Spent | Settled | Probe
@@ -61,6 +70,31 @@ def frame(record: Record) -> bytes:
     """The record's line, line feed included."""
     payload = _encode(record)
     return b"%08x %b\n" % (crc32(payload), payload)
+
+
+def settled_line(attempt_id: str, settlement: Settlement) -> bytes:
+    """The line of an end, whatever an upstream has reported: counts are `bounded`, text that is none is replaced."""
+    usage = settlement.usage
+    # A sign or a high bit in any of them is in their union.
+    bits = usage.prompt_tokens | usage.completion_tokens | usage.cached_tokens | usage.reasoning_tokens
+    if not 0 <= bits < TOKENS_MAX:
+        settlement = msgspec.structs.replace(settlement, usage=_bounded_usage(usage))
+    try:
+        return frame(Settled(attempt_id, settlement))
+    except UnicodeEncodeError:
+        error = settlement.error.encode("utf-8", "replace").decode()
+        return frame(Settled(attempt_id, msgspec.structs.replace(settlement, error=error)))
+
+
+def _bounded_usage(usage: Usage) -> Usage:
+    counts = usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens
+    prompt, completion, cached, reasoning = map(bounded, counts)
+    return Usage(prompt, completion, cached, reasoning, usage.provenance)
+
+
+def bounded(count: int) -> int:
+    """A count of tokens that every reader of the journal can hold."""
+    return min(max(count, 0), TOKENS_MAX)
 
 
 def unframed(line: bytes) -> Record:

@@ -16,6 +16,7 @@ from arkway.stores.buckets import DAY_MS, LENGTHS_MS, PERIODS, RAW, SOURCES, beh
 from arkway.stores.drain import usage_row
 from arkway.stores.framing import BadLine, Opened, Settled, Spent, is_torn, unframed, used
 from arkway.stores.recorded import Transactions
+from arkway.stores.recovery import ends_of
 from arkway.stores.rollups import COUNTS, GROUPED, PRUNED, count_columns, marks_of, rows_of, within
 from arkway.stores.segment import segment_numbers, segment_path
 from arkway.stores.tables import Row
@@ -81,11 +82,12 @@ class JournalReading:
 def _lines(directory: Path) -> Iterator[bytes]:
     """Whole lines, up to where a server may be writing. A file that the drain deletes meanwhile is in the database."""
     numbers = segment_numbers(directory) if directory.exists() else []
+    ends = ends_of(directory) if numbers else {}
     for number in numbers:
         path = segment_path(directory, number)
         data = b""
         with contextlib.suppress(FileNotFoundError):
-            data = used(path.read_bytes())
+            data = used(path.read_bytes()[: ends.get(number)])
         start = 0
         while start < len(data):
             end = data.find(b"\n", start)

@@ -4,41 +4,42 @@ What a process crash cannot undo: everything (the lines are in the kernel's page
 power cut can undo depends on the durability: ``group`` at most the last ``group_s`` plus one sync, ``sync`` nothing
 that was settled, ``process`` whatever the kernel had not written back.
 
-Nothing on the road of a call wakes another thread while there is traffic: the keeper looks by itself every ``group_s``
-and is only woken for the first line after a time without any.
+Nothing on the road of a call wakes another thread or asks the kernel for anything while there is traffic: the keeper
+looks by itself every ``group_s``, makes room for the next lines after each sync, and is only woken for the first line
+after a second without any.
 
 Disk trouble. A write that fails refuses the attempt (StoreUnavailable, HTTP 503) and heals by itself. A settlement that
 cannot be written waits in memory and is tried again every ``retry_s``. A sync that fails says nothing about what is on
-the disk any more, so the segment is given up: nothing is taken until its unconfirmed lines are written and synced in a
-new one.
+the disk any more, and says so once, so the segment is given up: nothing is taken until its unconfirmed lines are
+written and synced in a new one. Nobody else syncs a segment while the keeper does.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
-from arkway.core.chat import Usage
 from arkway.core.errors import Misconfigured, StoreUnavailable
-from arkway.files import sync_directory
+from arkway.files import FileLock
 from arkway.ports import Attempt, Settlement
-from arkway.stores.framing import Opened, Probe, Settled, Spent, frame
-from arkway.stores.locks import FileLock
+from arkway.stores.framing import Opened, Probe, Spent, bounded, frame, settled_line
 from arkway.stores.recovery import interrupted
-from arkway.stores.segment import Disk, Segment, segment_numbers, segment_path
+from arkway.stores.segment import Disk, Segment, draft_path, drop_drafts, segment_numbers, segment_path
 
 Durability = Literal["process", "group", "sync"]
 
 SEGMENT_BYTES = 8 << 20
-TOKENS_MAX = 1 << 53
+# How far a segment grows beyond its size while it waits for a sync.
+OVERDUE_BYTES = 8 << 20
 COOL_S = 1.0
+QUIET_S = 1.0
 
 log = logging.getLogger("arkway.journal")
 
@@ -86,6 +87,8 @@ class Journal:
         self._trouble = ""
         self._unsaved: list[bytes] = []
         self._retired: list[Segment] = []
+        self._syncing = False
+        self._ends: dict[int, int] = {}
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._owner = _owned(directory)
         try:
@@ -107,14 +110,14 @@ class Journal:
 
     def checkpoint(self, attempt_id: str, prompt_tokens: int, completion_tokens: int) -> None:
         """Write totals so far. Never raises for disk trouble: the next totals make up for these."""
-        line = frame(Spent(attempt_id, _tokens(prompt_tokens), _tokens(completion_tokens)))
+        line = frame(Spent(attempt_id, bounded(prompt_tokens), bounded(completion_tokens)))
         with self._lock:
             if not self._active.copied(line):
                 self._checkpoint(line)
 
     def settle(self, attempt_id: str, settlement: Settlement) -> None:
         """Write the closing entry. Never raises for disk trouble: what cannot be written waits and is tried again."""
-        line = _settled_line(attempt_id, settlement)
+        line = settled_line(attempt_id, settlement)
         with self._lock:
             if self._syncs_settlements or not self._active.copied(line):
                 self._settle(line)
@@ -136,6 +139,10 @@ class Journal:
         """The end of the journal: number of the active segment, octets in it."""
         with self._lock:
             return self._active.number, self._active.size
+
+    def end_of(self, number: int) -> int:
+        """Where the lines of an older segment end at the latest: what follows was written anew in a later one."""
+        return self._ends.get(number, sys.maxsize)
 
     def delete_before(self, number: int) -> None:
         """Delete segments older than ``number``, oldest first. Raises OSError."""
@@ -169,8 +176,9 @@ class Journal:
     # Opening
 
     def _recovered(self, now_ms: int) -> Segment:
-        endings = interrupted(self.directory, now_ms)
         try:
+            self._disk.sync_names(self.directory.parent)
+            endings = interrupted(self.directory, now_ms, self._disk)
             segment = self._created()
             for ending in endings:
                 segment.append(frame(ending))
@@ -183,17 +191,20 @@ class Journal:
         return segment
 
     def _created(self) -> Segment:
-        number = max(segment_numbers(self.directory), default=0) + 1
-        path = segment_path(self.directory, number)
-        segment = Segment(
-            path,
-            number,
-            self._disk,
-            full_bytes=self._segment_bytes,
-            remembers=self.durability != "process",
-        )
-        sync_directory(self.directory)
+        segment = self._drafted(segment_path)
+        try:
+            self._disk.sync_names(self.directory)
+        except OSError:
+            segment.discard()
+            raise
         return segment
+
+    def _drafted(self, place: Callable[[Path, int], Path]) -> Segment:
+        """The next segment, under a name that it may not keep."""
+        number = max(segment_numbers(self.directory), default=0) + 1
+        remembers = self.durability != "process"
+        path = place(self.directory, number)
+        return Segment(path, number, self._disk, full_bytes=self._segment_bytes, remembers=remembers)
 
     # Writing; every method below down to the keeper is called with the lock held. The active segment is cold, so that
     # no line is merely copied, whenever anything else than that has to be done or looked at.
@@ -239,8 +250,12 @@ class Journal:
         self._appending = True
         try:
             if self._active.size >= self._rotate_at_bytes:
-                self._rotate()
+                self._make_room()
             self._active.append(line)
+        except OSError:
+            self._unsaved += self._nested
+            self._nested.clear()
+            raise
         finally:
             self._appending = False
         self._after_append()
@@ -265,6 +280,15 @@ class Journal:
         else:
             if self._syncs_settlements:
                 self._sync_or_give_up()
+
+    def _make_room(self) -> None:
+        """A new segment follows, but not in the middle of the keeper's sync: the kernel tells of an error once, and of
+        two syncs of one file only one would hear of it. Raises OSError when that takes all too long.
+        """
+        if not self._syncing:
+            self._rotate()
+        elif self._active.size >= self._rotate_at_bytes + OVERDUE_BYTES:
+            raise OSError(errno.EBUSY, "a sync has been under way for too long")
 
     def _rotate(self) -> None:
         """Go on in a new segment. The old one is synced first: a torn tail can then only be in the newest file.
@@ -318,14 +342,16 @@ class Journal:
     # The keeper: one thread that syncs, heals and closes files
 
     def _keep(self) -> None:
+        quiet = looks = int(QUIET_S / self._group_s) if self.durability == "group" else 0
         while not self._closing:
-            if self._nothing_to_do():
+            if quiet >= looks and self._nothing_to_do():
                 self._wake.wait()
                 self._wake.clear()
+                quiet = 0
             self._close_retired()
             if self.durability == "group" and not self._fatal:
                 time.sleep(self._group_s)
-                self._sync_group()
+                quiet = 0 if self._sync_group() else quiet + 1
             elif self.durability == "process":
                 self._cool_later()
             if self.trouble:
@@ -357,22 +383,29 @@ class Journal:
         for segment in retired:
             segment.close()
 
-    def _sync_group(self) -> None:
+    def _sync_group(self) -> bool:
+        """True where there was something to sync. The next line finds the segment warm."""
         with self._lock:
             segment, size, lines = self._active, self._active.size, len(self._active.pending)
             if self._fatal or size == segment.synced:
-                return
+                return False
             segment.cool()
+            self._syncing = True
+        trouble: OSError | None = None
         try:
             self._disk.sync(segment.fd)
         except OSError as error:
-            with self._lock:
-                self._give_up(error)
-            return
+            trouble = error
         with self._lock:
-            if segment is self._active:
-                segment.confirm(size, lines)
-                segment.cool()
+            self._syncing = False
+            if trouble is not None:
+                self._give_up(trouble)
+                return True
+            segment.confirm(size, lines)
+            segment.cool()
+            if not (self.trouble or self._closing):
+                segment.warm()
+        return True
 
     def _heal(self) -> None:
         with self._lock:
@@ -384,23 +417,37 @@ class Journal:
                 log.debug("the journal does not take writes yet: %s", error)
 
     def _reopen(self) -> None:
-        """Move the lines that no sync has confirmed to a new segment. Raises OSError and changes nothing."""
-        old = self._active
-        fresh = self._created()
-        try:
-            for line in old.pending:
-                fresh.append(line)
-            self._disk.sync(fresh.fd)
-            old.forget_unsynced()
-        except OSError:
-            fresh.close()
-            fresh.path.unlink(missing_ok=True)
-            raise
+        """Go on in a new segment, with the lines that no sync has confirmed. Raises OSError and changes nothing.
+
+        It gets a segment's name when all of it is on the disk. From then on its first line voids what the old one has
+        beyond its last sync, torn or not: whether that can be cut off as well is no matter.
+        """
+        old, fresh = self._active, self._written_anew()
         fresh.confirm(fresh.size, len(fresh.pending))
-        self._active = fresh
+        self._active, self._rotate_at_bytes = fresh, self._segment_bytes
+        self._ends[old.number] = old.synced
+        try:
+            old.forget_unsynced()
+        except OSError as error:
+            log.error("what was written anew stays in %s as well: %s", old.path, error)
         self._retired.append(old)
         self._fatal = ""
         log.warning("the journal goes on in %s", fresh.path)
+
+    def _written_anew(self) -> Segment:
+        old = self._active
+        drop_drafts(self.directory)
+        fresh = self._drafted(draft_path)
+        try:
+            for line in (frame(Probe(old.number, old.synced)), *old.pending):
+                fresh.append(line)
+            self._disk.sync(fresh.fd)
+            fresh.rename(segment_path(self.directory, fresh.number))
+            self._disk.sync_names(self.directory)
+        except OSError:
+            fresh.discard()
+            raise
+        return fresh
 
     def _save_waiting(self) -> None:
         while self._unsaved:
@@ -435,27 +482,3 @@ def _owned(directory: Path) -> FileLock:
         )
     lock.note(str(os.getpid()))
     return lock
-
-
-def _settled_line(attempt_id: str, settlement: Settlement) -> bytes:
-    usage = settlement.usage
-    # A sign or a high bit in any of them is in their union.
-    bits = usage.prompt_tokens | usage.completion_tokens | usage.cached_tokens | usage.reasoning_tokens
-    if not 0 <= bits < TOKENS_MAX:
-        settlement = msgspec.structs.replace(settlement, usage=_bounded(usage))
-    try:
-        return frame(Settled(attempt_id, settlement))
-    except UnicodeEncodeError:
-        error = settlement.error.encode("utf-8", "replace").decode()
-        return frame(Settled(attempt_id, msgspec.structs.replace(settlement, error=error)))
-
-
-def _bounded(usage: Usage) -> Usage:
-    counts = usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens
-    prompt, completion, cached, reasoning = map(_tokens, counts)
-    return Usage(prompt, completion, cached, reasoning, usage.provenance)
-
-
-def _tokens(count: int) -> int:
-    """A count that every reader of the journal can hold: an upstream may report any number."""
-    return min(max(count, 0), TOKENS_MAX)

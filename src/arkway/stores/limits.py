@@ -79,10 +79,16 @@ class RuleBook:
         self._remembered: dict[tuple[str, str, str, str], tuple[Rule, ...]] = {}
 
     def of(self, account: str, project: str, key_id: str, endpoint_id: str) -> tuple[Rule, ...]:
-        """Those that a call is under, always the same tuple."""
-        if not self._rules:
+        """Those that a call is under, always the same tuple; one for all that have no limits of their own."""
+        rules = self._rules
+        if not rules:
             return ()
-        place = (account, project, key_id, endpoint_id)
+        place = (
+            account,
+            project,
+            key_id if (account, "", "key", key_id) in rules else "",
+            endpoint_id if (account, project, "endpoint", endpoint_id) in rules else "",
+        )
         found = self._remembered.get(place)
         if found is None:
             if len(self._remembered) >= REMEMBERED_MAX:

@@ -9,23 +9,38 @@ from pathlib import Path
 
 from arkway.core.chat import Usage
 from arkway.core.errors import Misconfigured
-from arkway.files import replace, sync_directory
+from arkway.files import replace
 from arkway.ports import Attempt, Settlement
-from arkway.stores.framing import BadLine, Opened, Record, Settled, Spent, is_torn, unframed, used, without_gaps
-from arkway.stores.segment import segment_numbers, segment_path
+from arkway.stores.framing import (
+    BadLine,
+    Opened,
+    Probe,
+    Record,
+    Settled,
+    Spent,
+    is_torn,
+    unframed,
+    used,
+    without_gaps,
+)
+from arkway.stores.segment import Disk, drop_drafts, segment_numbers, segment_path
+
+# Longer than any that voids something.
+FIRST_LINE_MAX_BYTES = 256
 
 log = logging.getLogger("arkway.journal")
 
 
-def interrupted(directory: Path, now_ms: int) -> list[Settled]:
+def interrupted(directory: Path, now_ms: int, disk: Disk) -> list[Settled]:
     """The missing ends of attempts that a dead process left open, each at its last checkpoint.
 
     Cuts a torn tail off the last segment, and out of it what never reached the disk before a power cut (a copy stays
-    beside it, ending in ``.torn``). Raises Misconfigured on damage anywhere else.
+    beside it, ending in ``.torn``). All that is left is on the disk then. Raises Misconfigured on damage anywhere else,
+    and OSError.
     """
     spent: dict[str, Spent] = {}
     opened: dict[str, Attempt] = {}
-    for record in _records(directory):
+    for record in _records(directory, disk):
         match record:
             case Opened(attempt):
                 opened[attempt.id] = attempt
@@ -48,7 +63,8 @@ def _ending(attempt: Attempt, spent: Spent | None, now_ms: int) -> Settled:
     return Settled(attempt.id, Settlement("interrupted", usage, max(now_ms, attempt.opened_ms)))
 
 
-def _records(directory: Path) -> Iterator[Record]:
+def _records(directory: Path, disk: Disk) -> Iterator[Record]:
+    _finish_reopening(directory, disk)
     numbers = segment_numbers(directory)
     for number in numbers:
         path = segment_path(directory, number)
@@ -56,9 +72,33 @@ def _records(directory: Path) -> Iterator[Record]:
         if is_last:
             _close_gaps(path)
         records, good_bytes = read_segment(path, is_last=is_last)
-        if good_bytes < path.stat().st_size:
-            _cut(path, good_bytes)
+        if is_last or good_bytes < path.stat().st_size:
+            _cut(path, good_bytes, disk)
         yield from records
+
+
+def _finish_reopening(directory: Path, disk: Disk) -> None:
+    """Cut off what was written anew in a later file and is void where it was."""
+    drop_drafts(directory)
+    for number, end in ends_of(directory).items():
+        path = segment_path(directory, number)
+        if path.exists() and path.stat().st_size > end:
+            log.warning("what follows byte %d of %s has been written anew in a later file", end, path)
+            _shorten(path, end, disk)
+
+
+def ends_of(directory: Path) -> dict[int, int]:
+    """Where some segments end, in octets, whatever their files hold: what follows is void. Raises OSError."""
+    first = (_first_record(segment_path(directory, number)) for number in segment_numbers(directory))
+    return {record.voids: record.from_bytes for record in first if isinstance(record, Probe) and record.voids}
+
+
+def _first_record(path: Path) -> Record | None:
+    try:
+        with path.open("rb") as file:
+            return unframed(file.readline(FIRST_LINE_MAX_BYTES)[:-1])
+    except (BadLine, FileNotFoundError):
+        return None
 
 
 def read_segment(path: Path, *, is_last: bool) -> tuple[list[Record], int]:
@@ -111,19 +151,24 @@ def _is_whole_but_for_its_end(data: bytes) -> bool:
     return start == len(data) or is_torn(data[start:])
 
 
-def _cut(path: Path, good_bytes: int) -> None:
-    """Shorten the file durably, so that the next segment can never be newer on disk than this cut."""
+def _cut(path: Path, good_bytes: int, disk: Disk) -> None:
+    """End the file there, with a copy of what is cut off beside it."""
     torn = used(path.read_bytes()[good_bytes:])
     if torn:
         _keep_beside(path, torn)
         log.warning("cut a half-written line of %d bytes off %s", len(torn), path)
+    _shorten(path, good_bytes, disk)
+
+
+def _shorten(path: Path, size_bytes: int, disk: Disk) -> None:
+    """Durably, with all that stays: no later segment is ever on the disk before this, which the kernel may still have
+    had in its memory alone. A torn tail can only be in the newest file."""
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        os.ftruncate(fd, good_bytes)
-        os.fsync(fd)
+        disk.cut(fd, size_bytes)
     finally:
         os.close(fd)
-    sync_directory(path.parent)
+    disk.sync_names(path.parent)
 
 
 def _keep_beside(path: Path, octets: bytes) -> None:

@@ -14,6 +14,8 @@ import os
 import re
 from pathlib import Path
 
+from arkway.files import sync_directory
+
 NAME = re.compile(r"^(\d{8})\.log$")
 
 # Room that was allocated is overwritten in place by these. Others (btrfs, ZFS, network file systems) may need more room
@@ -36,6 +38,19 @@ class Disk:
     def sync(self, fd: int) -> None:
         """What was written and what was copied into a mapping is on the disk."""
         os.fdatasync(fd)
+
+    def sync_names(self, directory: Path) -> None:
+        """Names that were made, changed and deleted in the directory are so on the disk."""
+        sync_directory(directory)
+
+    def cut(self, fd: int, size_bytes: int) -> None:
+        """The file ends there, and all of it is on the disk."""
+        os.ftruncate(fd, size_bytes)
+        os.fsync(fd)
+
+    def close(self, fd: int) -> None:
+        """The descriptor is gone even where this raises, as network file systems do."""
+        os.close(fd)
 
     def allocate(self, fd: int, size_bytes: int) -> None:
         """The file has this size, and room for it on the disk; zeros so far."""
@@ -128,21 +143,36 @@ class Segment:
         """A sync makes the kernel ask the file system again at the next touch of a page: say so before and after."""
         self._warm_end = 0
 
+    def warm(self) -> None:
+        """So that the next lines are merely copied. What the file system refuses here, it refuses the next line."""
+        if self._warm_end == 0 and self._map is not None and self.size < self._full_bytes:
+            with contextlib.suppress(OSError):
+                self._warmed(self.size)
+
     def forget_unsynced(self) -> None:
-        """Cut off what no sync has confirmed, and take nothing into the mapping any more. Raises OSError."""
+        """What no sync has confirmed is no part of it any more. Raises OSError when it cannot be cut off the file."""
         self._unmap()
-        os.ftruncate(self.fd, self.synced)
-        os.fsync(self.fd)
         self.size = self.synced
         self.pending.clear()
+        self._disk.cut(self.fd, self.size)
+
+    def rename(self, path: Path) -> None:
+        """Raises OSError."""
+        self.path = self.path.rename(path)
 
     def close(self) -> None:
         """Give back the room that was not used; readers stop at zeros where that fails."""
         self._unmap()
-        if self._torn:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if self._torn:
                 self._mend()
-        os.close(self.fd)
+        with contextlib.suppress(OSError):
+            self._disk.close(self.fd)
+
+    def discard(self) -> None:
+        """As if it had never been. Raises OSError."""
+        self.close()
+        self.path.unlink(missing_ok=True)
 
     # Mapped
 
@@ -214,6 +244,17 @@ class Segment:
 
 def segment_path(directory: Path, number: int) -> Path:
     return directory / f"{number:08d}.log"
+
+
+def draft_path(directory: Path, number: int) -> Path:
+    """Where a segment is that is not to be read before all of it is on the disk."""
+    return directory / f"{number:08d}.new"
+
+
+def drop_drafts(directory: Path) -> None:
+    """Whatever somebody began to write under such a name is of no use. Raises OSError."""
+    for path in directory.glob("*.new"):
+        path.unlink(missing_ok=True)
 
 
 def segment_numbers(directory: Path) -> list[int]:

@@ -21,8 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from arkway.core.errors import Misconfigured, StoreUnavailable
-from arkway.files import private_directory
-from arkway.stores.locks import FileLock
+from arkway.files import FileLock, private_directory
 from arkway.stores.migration import migrate, revision_of
 from arkway.stores.schema import REVISION
 from arkway.stores.store import Reload, Work
@@ -53,7 +52,6 @@ class SqliteStore:
         self._ticks: list[Callable[[], None]] = []
         self._uncheckpointed = 0
         self._checkpointed_s = time.monotonic()
-        self._version = -1
         self._reading = False
         self._thread = StoreThread(self._poll, poll_s)
         private_directory(path.parent)
@@ -65,6 +63,8 @@ class SqliteStore:
         self._engine = sa.create_engine("sqlite://", creator=self._opened, poolclass=NullPool)
         sa.event.listen(self._engine, "begin", self._begin)
         self._connection = self._first_connection()
+        with self._translated():
+            self._version = self._data_version()
         self._thread.start()
 
     def __enter__(self) -> SqliteStore:
@@ -206,11 +206,14 @@ class SqliteStore:
             log.exception("a poll of the database failed")
 
     def _notice_others(self) -> None:
-        """``PRAGMA data_version`` changes when another connection has committed, and only then."""
-        version = int(self._driver().execute("PRAGMA data_version").fetchone()[0])
+        version = self._data_version()
         if version != self._version:
             self._reload()
             self._version = version
+
+    def _data_version(self) -> int:
+        """It changes when another connection has committed, and only then."""
+        return int(self._driver().execute("PRAGMA data_version").fetchone()[0])
 
     def _begin(self, connection: sa.Connection) -> None:
         """Take SQLite's own write lock at once: a transaction that reads first and writes later cannot wait for it."""

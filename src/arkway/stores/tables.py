@@ -34,6 +34,11 @@ class KeyTable(Recorded):
         query = sa.select(*_PUBLIC_KEY_COLUMNS).where(api_keys.c.account == account, api_keys.c.project == project)
         return _rows(self._store, query.order_by(api_keys.c.created_at, MadeInTurn(api_keys.c.id)))
 
+    def has_any(self, account: str, project: str) -> bool:
+        """Whether the project has ever had a key."""
+        query = sa.select(api_keys.c.id).where(api_keys.c.account == account, api_keys.c.project == project).limit(1)
+        return self._store.run_sync(lambda connection: connection.execute(query).first() is not None, read=True)
+
     def revoke(self, account: str, project: str, key_id: str, now_s: int) -> bool:
         """False when the project has no such key. A second revocation keeps the time of the first."""
         change = (

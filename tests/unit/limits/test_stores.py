@@ -116,6 +116,21 @@ def test_only_what_is_there_can_be_limited_and_only_in_its_own_project(
         limits.remove("key", key_id)
 
 
+def test_calls_without_limits_of_their_own_are_under_the_very_same_tuple() -> None:
+    """Ten thousand endpoints under the limits of their account are one thing to whoever counts by it, not so many."""
+    whole, own = rule("rpm", "", scope="account", project=""), rule("rpm", "", scope="endpoint", subject="ep-1")
+    of_key = rule("rpm", "", scope="key", subject="key-1", project="")
+    book = RuleBook([whole, own, of_key])
+    shared = book.of("default", "default", "key-2", "ep-2")
+    assert shared == (whole,)
+    assert all(book.of("default", "default", f"key-{n}", f"ep-{n}") is shared for n in range(3, 100))
+    assert book.of("default", "default", "key-2", "ep-1") == (own, whole)
+    assert book.of("default", "default", "key-1", "ep-2") == (of_key, whole)
+    assert book.of("default", "default", "key-1", "ep-1") == (of_key, own, whole)
+    assert book.of("default", "another", "key-1", "ep-1") == (of_key, whole)
+    assert book.of("acme", "default", "key-1", "ep-1") == ()
+
+
 def test_the_rule_book_gives_the_same_tuple_for_the_same_call() -> None:
     book = RuleBook([rule("rpm", ""), rule("tpm", "", scope="key", subject="key-1")])
     first = book.of("default", "default", "key-1", "ep-1")

@@ -195,6 +195,23 @@ def test_a_gap_in_the_numbers_is_stepped_over(journal: Journal, call: Callable[[
     reopened.close()
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 255, 256, 257, 511, 700])
+def test_a_batch_of_any_size_is_written_whole_and_each_call_once(
+    store: Store, make_attempt: MakeAttempt, make_settlement: MakeSettlement, count: int
+) -> None:
+    """What is there already stays, whether it came with this batch or before it."""
+    rows = [usage_row(make_attempt(number), make_settlement(3, number, "\x00 '")) for number in range(count)]
+    again = [{**row, "completion_tokens": 9999} for row in rows]
+    later = usage_row(make_attempt(count), make_settlement(3, count))
+    table = UsageTable(store)
+    table.insert([*rows, *again])
+    table.insert([*again, later])
+    found = table.rows("default", "default", 0, 1 << 60, 2000)
+    nul = "\ufffd" if store.shared else "\0"
+    expected = [{**row, "error": f"{nul} '"} for row in rows]
+    assert sorted(found, key=lambda row: row["attempt_id"]) == [*expected, later]
+
+
 def test_interrupted_calls_of_a_dead_process_become_rows(
     journal: Journal, make_attempt: MakeAttempt, store: Store
 ) -> None:

@@ -11,8 +11,8 @@ import pytest
 from arkway.core.chat import Usage
 from arkway.core.errors import Misconfigured
 from arkway.ports import Settlement
-from arkway.stores.framing import Opened, Settled, Spent, used
-from arkway.stores.journal import TOKENS_MAX, Durability, Journal
+from arkway.stores.framing import TOKENS_MAX, Opened, Settled, Spent, used
+from arkway.stores.journal import Durability, Journal
 from arkway.stores.recovery import read_segment
 from arkway.stores.segment import segment_numbers, segment_path
 from tests.tools.journals import records, settled
@@ -51,7 +51,7 @@ def test_files_are_private(tmp_path: Path, make_attempt: MakeAttempt) -> None:
 def test_a_new_segment_begins_when_one_is_full(
     tmp_path: Path, make_attempt: MakeAttempt, make_settlement: MakeSettlement
 ) -> None:
-    journal = Journal(tmp_path / "journal", segment_bytes=2000)
+    journal = Journal(tmp_path / "journal", segment_bytes=2000, durability="process")
     for number in range(40):
         journal.reserve(make_attempt(number))
         journal.settle(make_attempt(number).id, make_settlement())

@@ -92,6 +92,28 @@ def test_traffic_does_not_wake_the_keeper(tmp_path: Path, make_attempt: MakeAtte
     journal.close()
 
 
+def test_after_a_sync_the_next_line_is_merely_copied(tmp_path: Path, make_attempt: MakeAttempt) -> None:
+    """As long as lines keep coming, however far apart: the keeper has made room, and is not woken."""
+
+    class Asked(ScriptedDisk):
+        by_callers = 0
+
+        def warm(self, mapped: mmap.mmap, start: int, length: int) -> None:
+            super().warm(mapped, start, length)
+            self.by_callers += threading.current_thread() is threading.main_thread()
+
+    disk = Asked(allocates=True)
+    journal = Journal(tmp_path / "journal", durability="group", group_s=0.001, disk=disk)
+    before = disk.by_callers
+    for number in range(100):
+        journal.reserve(make_attempt(number))
+        until(lambda: journal._active.synced == journal.position[1])
+    assert disk.syncs > 100
+    # A machine that stands still for a second makes the keeper rest, and then a caller has to ask.
+    assert disk.by_callers - before < 20
+    journal.close()
+
+
 def leave(directory: Path, content: bytes) -> Path:
     """A journal of one segment, as a dead machine left it: content, then room that was not used."""
     directory.mkdir(parents=True)

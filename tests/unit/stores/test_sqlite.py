@@ -17,6 +17,7 @@ from arkway.stores import schema
 from arkway.stores.migration import MIGRATIONS
 from arkway.stores.sqlite import SqliteStore
 from arkway.stores.store import Store
+from tests.tools.waiting import until
 
 
 def account_ids(connection: sa.Connection) -> set[str]:
@@ -82,6 +83,18 @@ async def test_work_from_many_tasks_and_threads_is_done_one_after_the_other(stor
 
     await asyncio.gather(*(asyncio.to_thread(exclusive, f"a{number}") for number in range(50)))
     assert len(await store.run(account_ids, read=True)) == 51
+
+
+@pytest.mark.sqlite
+def test_what_nobody_else_has_changed_is_not_read_again(store: Store) -> None:
+    """Not at the first poll after a start either, which would read a large database twice."""
+    readings, polls = list[None](), list[None]()
+    store.watch(lambda _: readings.append(None))
+    store.every_poll(lambda: polls.append(None))
+    until(lambda: len(polls) >= 3)
+    assert len(readings) == 1
+    store.run_sync(lambda connection: None, tell=True)
+    assert len(readings) == 2
 
 
 def test_a_foreign_key_is_kept(store: Store) -> None:

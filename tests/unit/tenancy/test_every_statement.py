@@ -51,7 +51,6 @@ ELSEWHERE_NAMED = {
     "access_keys._encrypt_anew": "as above",
     "access_keys._batch": "as above",
     "access_keys._kids": "as above",
-    "directory.CachedDirectory._read_pairs": "the cache of the whole host",
     "bots.BotShelf.read": "the cache of the whole host",
     "directory._write_used": "times of last use, of whichever keys were used",
     "tenancy.AccountTable.rows": HOST_WIDE["AccountTable.rows"],
