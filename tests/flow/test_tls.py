@@ -156,6 +156,23 @@ def test_a_client_that_never_shakes_hands_does_not_hold_up_a_stop(place: Files) 
     mute.close()
 
 
+def test_who_shakes_hands_has_a_place_among_the_connections_of_both_ports(place: Files) -> None:
+    with serving(place, says("天"), settings={"edge": {"connections": 3, "linger_s": 0.1}}) as server:
+        port = int(server.https_url.rpartition(":")[2])
+        mute = [socket.create_connection(("127.0.0.1", port), PATIENCE_S) for _ in range(3)]
+        until(lambda: status_at(server.url) == 503)
+        for client in mute:
+            client.close()
+        until(lambda: status_at(server.url) == 200)
+        with SecureConnection(server.https_url, trusting(place.ca)) as secure:
+            assert secure.get("/livez").status == 200
+
+
+def status_at(url: str) -> int:
+    with Connection(url) as client:
+        return client.get("/livez").status
+
+
 NODE = "require('https').get(process.argv[1], answer => answer.pipe(process.stdout))"
 JAVA = """import java.net.URI; import java.net.http.*;
 class Ask { public static void main(String[] words) throws Exception {

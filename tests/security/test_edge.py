@@ -12,27 +12,18 @@ from arkway.core.errors import ArkwayError, HeadTooLarge, RequestTimeout, RouteN
 from arkway.http.asgi import Limits
 from arkway.http.surface import ROUTES
 from arkway.ports import CallRecord
-from arkway.testing import API_KEY, CHAT_CARD, RunningServer, endpoint, running_server
+from arkway.testing import API_KEY, RunningServer, running_server
 from arkway.wire import json
 from tests.tools import signed
 from tests.tools.client import Connection, Reply
-from tests.tools.wires import BOT_ID, OF_BOTS, OPERATIONS, V1, V2, V3, WIRES, Wire
+from tests.tools.wires import OPERATIONS, V1, V2, V3, WIRES, Wire
 
 ASK = json.dumps(V3.chat().body)
 LIMITS = Limits()
-EVERY = (*OPERATIONS, *((wire, "chat") for wire in OF_BOTS))
 POSTS: dict[tuple[str, str], int] = {
     (route.dialect, route.operation): route.body_max_bytes for route in ROUTES if route.method == "POST"
 }
 HEAD = ("Host", "Authorization", "Content-Length")
-
-
-@pytest.fixture
-def bots(server: RunningServer) -> Iterator[RunningServer]:
-    """The server, with a bot."""
-    server.directory.show([endpoint(BOT_ID, CHAT_CARD.name)])
-    yield server
-    server.directory.hide(BOT_ID)
 
 
 def fields(client: Connection, data: bytes = ASK) -> dict[str, str]:
@@ -95,14 +86,14 @@ def padded(wire: Wire, operation: str, size: int) -> bytes:
 
 def test_every_operation_has_its_limit() -> None:
     served = {(name, operation) for name, operation in POSTS if operation not in ("control", "admin")}
-    assert served == {(wire.name, operation) for wire, operation in EVERY}
+    assert served == {(wire.name, operation) for wire, operation in OPERATIONS}
 
 
-@pytest.mark.parametrize("wire, operation", EVERY, ids=str)
-def test_bodies_are_taken_up_to_their_limit(bots: RunningServer, wire: Wire, operation: str) -> None:
+@pytest.mark.parametrize("wire, operation", OPERATIONS, ids=str)
+def test_bodies_are_taken_up_to_their_limit(server: RunningServer, wire: Wire, operation: str) -> None:
     path, limit = wire.call(operation).path, POSTS[wire.name, operation]
     for size, status in ((limit - 1, 200), (limit, 200), (limit + 1, 413)):
-        with Connection(bots.url) as client:
+        with Connection(server.url) as client:
             client.send_raw("POST", path, fields(client, b"") | {"Content-Length": str(size)})
             if status == 200:
                 client.socket.sendall(padded(wire, operation, size))
@@ -111,11 +102,11 @@ def test_bodies_are_taken_up_to_their_limit(bots: RunningServer, wire: Wire, ope
     assert str(limit) in message(wire, reply, TooLarge)
 
 
-@pytest.mark.parametrize("wire, operation", EVERY, ids=str)
-def test_chunked_bodies_are_measured_as_they_come(bots: RunningServer, wire: Wire, operation: str) -> None:
+@pytest.mark.parametrize("wire, operation", OPERATIONS, ids=str)
+def test_chunked_bodies_are_measured_as_they_come(server: RunningServer, wire: Wire, operation: str) -> None:
     path, limit = wire.call(operation).path, POSTS[wire.name, operation]
     for size, status in ((limit, 200), (limit + 1, 413)):
-        with Connection(bots.url) as client:
+        with Connection(server.url) as client:
             named = fields(client)
             del named["Content-Length"]
             client.send_raw("POST", path, named | {"Transfer-Encoding": "chunked"})

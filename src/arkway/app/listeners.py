@@ -15,6 +15,7 @@ import uvicorn
 from arkway.config import Settings
 from arkway.core.errors import Misconfigured
 from arkway.http.edge import Edge, raise_descriptors
+from arkway.http.handshakes import Handshakes
 from arkway.http.protocol import EdgeProtocol
 
 log = logging.getLogger("arkway")
@@ -55,25 +56,29 @@ class TwoListeners(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, https: Https | None = None) -> None:
         super().__init__(config)
         self._https = https
+        self._handshakes: Handshakes | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         edge = _edge(self.config)
         raise_descriptors(edge.limits.connections)
         await super().startup(sockets)
-        if self.started and self._https is not None:
-            self.servers.append(await self._listen(self._https))
-        for server in self.servers if self.started else ():
+        if not self.started:
+            return
+        for server in self.servers:
             for listener in server.sockets:
                 _spare_the_kernel(listener, edge.limits.write_stall_s)
+        if self._https is not None:
+            _spare_the_kernel(self._https.listener, edge.limits.write_stall_s)
+            self._handshakes = self._shake_hands(self._https)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Calls that are no tasks are not cancelled with the others when the time is over.
         patience_s = self.config.timeout_graceful_shutdown or 0
         cut = asyncio.get_running_loop().call_later(patience_s, self.cut)
+        if self._handshakes is not None:
+            self._handshakes.close()
         await super().shutdown(sockets)
         cut.cancel()
-        if self._https is not None:
-            self._https.listener.close()
 
     def cut(self) -> None:
         """Ends what is being answered without a task: it is not waited for any longer."""
@@ -84,21 +89,17 @@ class TwoListeners(uvicorn.Server):
                 except Exception:
                     log.exception("internal error while the server stops")
 
-    async def _listen(self, https: Https) -> asyncio.base_events.Server:
-        return await asyncio.get_running_loop().create_server(
-            self._protocol,
-            sock=https.listener,
-            ssl=https.context,
-            backlog=self.config.backlog,
-            ssl_handshake_timeout=HANDSHAKE_S,
-            ssl_shutdown_timeout=GOODBYE_S,
-        )
+    def _shake_hands(self, https: Https) -> Handshakes:
+        https.listener.listen(self.config.backlog)
+        taking = Handshakes(https.listener, https.context, self._protocol, handshake_s=HANDSHAKE_S, goodbye_s=GOODBYE_S)
+        taking.begin()
+        return taking
 
-    def _protocol(self) -> asyncio.Protocol:
+    def _protocol(self) -> EdgeProtocol:
         """One connection, made as uvicorn makes its own."""
-        return self.config.http_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
+        made = self.config.http_protocol_class
+        assert issubclass(made, EdgeProtocol)
+        return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
 def _edge(config: uvicorn.Config) -> Edge:

@@ -27,6 +27,8 @@ DESCRIPTORS_KEPT = 64
 CONNECTIONS_MIN = 16
 # Those that hear of it; more are dropped unheard, so that they do not take what is kept.
 SURPLUS_SHARE, SURPLUS_MIN, SURPLUS_MAX = 8, 4, 256
+# Those that are shaking hands; beyond them the oldest gives way to the newest.
+HANDSHAKE_SHARE, HANDSHAKE_MIN = 4, 4
 
 Fields = list[tuple[bytes, bytes]]
 Refuse = Callable[[bytes, bytes, Fields, str, ArkwayError, int], ErrorReply]
@@ -130,6 +132,11 @@ class Edge:
     def surplus_max(self) -> int:
         """How many connections that are too many are told so at a time."""
         return min(max(self.capacity // SURPLUS_SHARE, SURPLUS_MIN), SURPLUS_MAX)
+
+    @property
+    def handshakes_max(self) -> int:
+        """How many TLS handshakes may be under way at a time, each of which has its place among the connections."""
+        return max(self.capacity // HANDSHAKE_SHARE, HANDSHAKE_MIN)
 
     def leave(self, address: str) -> None:
         """One that was admitted has ended."""

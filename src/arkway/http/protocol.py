@@ -78,6 +78,11 @@ class EdgeProtocol(Reading):
             if self._phase == BODY:
                 self._await_body()
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, or was one: it may hold a place at the edge before that."""
+        return self.transport is not None
+
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -86,25 +91,38 @@ class EdgeProtocol(Reading):
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.client = (str(peer[0]), int(peer[1]))
-            self._address = self.client[0]
         self.server_state.connections.add(self)  # type: ignore[arg-type]
         edge.watch(self.loop, self.server_state.connections)  # type: ignore[arg-type]
-        self._admitted = edge.admit(self._address)
-        if self._admitted:
-            self.due_s = edge.after(edge.limits.first_byte_s)
-            return
-        self._phase = SURPLUS
-        self.due_s = edge.after(SURPLUS_S)
-        edge.surplus += 1
-        if edge.surplus > edge.surplus_max:
+        entered = self._admitted or self._phase == SURPLUS
+        if entered or self.enter(self.client[0] if self.client else ""):
+            self.due_s = edge.after(edge.limits.first_byte_s if self._admitted else SURPLUS_S)
+        else:
             self.transport.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.server_state.connections.discard(self)
+    def enter(self, address: str) -> bool:
+        """Takes its place at the edge, before there is a connection where hands are to be shaken first.
+
+        False: there is none, not even among those who are told so. Whoever calls this and makes no connection of it
+        calls `leave`.
+        """
+        edge = self.edge
+        self._address = address
+        self._admitted = edge.admit(address)
+        if not self._admitted:
+            self._phase = SURPLUS
+            edge.surplus += 1
+        return self._admitted or edge.surplus <= edge.surplus_max
+
+    def leave(self) -> None:
+        """Gives its place back."""
         if self._admitted:
             self.edge.leave(self._address)
         else:
             self.edge.surplus -= 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.server_state.connections.discard(self)
+        self.leave()
         self._hold(-self._held_bytes)
         self.due_s = self.write_due_s = NEVER
         self._phase = DEAF
