@@ -20,7 +20,7 @@ from tests.tools.random_gguf import write_random_gguf
 from tests.tools.random_projector import TOKENS, png, write_random_projector
 from tests.tools.raw_upstream import RawUpstream, saying
 from tests.tools.web import OUTSIDE, page
-from tests.tools.wires import WIRES, Wire
+from tests.tools.wires import OF_MODELS, Wire
 
 pytestmark = pytest.mark.engine
 
@@ -65,13 +65,13 @@ async def test_an_embedded_model_sees(home: Home, tmp_path: Path) -> None:
         fetch = {"ENABLED": "true", "NETWORKS": f"{OUTSIDE}/32", "PORTS": f"{outside.port},{inside.port}"}
         home.environ |= {f"ARKWAY__FETCH__{name}": value for name, value in fetch.items()}
         await asyncio.to_thread(talk, home, outside.port, inside.port)
-        assert (len(outside.peers), len(inside.peers)) == (len(WIRES) - 1, 0)
+        assert (len(outside.peers), len(inside.peers)) == (len(OF_MODELS) - 1, 0)
 
 
 def talk(home: Home, outside: int, inside: int) -> None:
     with home.serving() as served, Connection(served.url, served.secret()) as client:
         eyes, blind = served.endpoint("eyes"), served.endpoint("blind")
-        for wire in [wire for wire in WIRES if wire.route != "v1"]:
+        for wire in [wire for wire in OF_MODELS if wire.route != "v1"]:
             plain = prompt_tokens(see(wire, client, eyes))
             seen = see(wire, client, eyes, data(IMAGE))
             assert prompt_tokens(seen) == plain + TOKENS
@@ -105,14 +105,14 @@ async def test_an_upstream_gets_the_image_itself(home: Home, kind: str) -> None:
             if kind == "ark":
                 assert (reply.status, _seen(upstream)) == (200, "https://127.0.0.1/a.png")
             else:
-                refused(WIRES[0], reply, "no address in public")
+                refused(OF_MODELS[0], reply, "no address in public")
             assert len(outside.peers) == 1
 
 
 def relayed(home: Home, url: str) -> Reply:
     with home.serving() as served, Connection(served.url, served.secret()) as client:
         images = [{"type": "image_url", "image_url": {"url": url}}]
-        return client.post(*WIRES[0].chat(images, asked=served.endpoint("small")))
+        return client.post(*OF_MODELS[0].chat(images, asked=served.endpoint("small")))
 
 
 def _seen(upstream: RunningServer) -> str:
@@ -127,7 +127,7 @@ def test_nothing_is_fetched_unless_it_is_said(home: Home, tmp_path: Path) -> Non
     projector = write_random_projector(tmp_path / "projector.gguf")
     pull(home, tmp_path, "eyes", "--mmproj", f"file:{projector}")
     with home.serving() as served, Connection(served.url, served.secret()) as client:
-        wire = WIRES[0]
+        wire = OF_MODELS[0]
         refused(wire, see(wire, client, served.endpoint("eyes"), f"http://{OUTSIDE}/a.png"), "end the image itself")
 
 

@@ -7,15 +7,20 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import msgspec
 import pytest
 
 from arkway.conformance import examination
+from arkway.conformance.bots import ArkBots, BotApiV2, OfBots
 from arkway.conformance.cases import SURFACES, Case, graded
-from arkway.conformance.target import Target
-from arkway.testing import EMBEDDING_CARD, RunningServer, running_server, says
+from arkway.conformance.target import Failed, Target
+from arkway.core.bot import BotAction, Findings
+from arkway.testing import EMBEDDING_CARD, RunningServer, bot, running_server, says
+from tests.tools.bots import ScriptedPlugin, chunk, page
 from tests.tools.signed import PAIR, SESSION_PAIR
+from tests.tools.waiting import PATIENCE_S
 
 
 def target(url: str, server: RunningServer) -> Target:
@@ -25,6 +30,7 @@ def target(url: str, server: RunningServer) -> Target:
         model="skylark-chat",
         embedding_endpoint=server.embedding_endpoint_id,
         embedding_model=EMBEDDING_CARD.name,
+        bot=server.bot_id,
         api_key=server.api_key,
         pair=PAIR,
         session_pair=SESSION_PAIR,
@@ -38,6 +44,16 @@ def server() -> Iterator[RunningServer]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def finder() -> Iterator[RunningServer]:
+    """A server whose bot finds two pages and a document, and cites one of them."""
+    plugin = ScriptedPlugin(Findings((page(1, publish_time="2025年04月08日"), chunk(2), page(3))))
+    action = BotAction(kind="web_search", deadline_s=PATIENCE_S)
+    found = msgspec.structs.replace(bot(), actions=(action,), intent="always", citation="cited")
+    with running_server(says("蓝", "[1]", "色"), bots=[found], plugins={"web_search": plugin}) as running:
+        yield running
+
+
 def case_id(case: Case) -> str:
     return f"{case.surface} {case.name}"
 
@@ -45,13 +61,27 @@ def case_id(case: Case) -> str:
 def test_every_surface_has_cases() -> None:
     assert {case.surface for case in examination.CASES} == set(SURFACES)
     assert len({(case.surface, case.name) for case in examination.CASES}) == len(examination.CASES)
-    assert len(examination.CASES) >= 60
+    assert len(examination.CASES) >= 90
 
 
 @pytest.mark.parametrize("case", examination.CASES, ids=case_id)
 async def test_this_server_passes(case: Case, server: RunningServer) -> None:
     result = await graded(case, target(server.url, server))
     assert (result.verdict, result.detail) == ("pass", "")
+
+
+@pytest.mark.parametrize("case", [case for case in examination.CASES if "bots" in case.surface], ids=case_id)
+async def test_so_does_one_whose_bot_finds_something(case: Case, finder: RunningServer) -> None:
+    result = await graded(case, target(finder.url, finder))
+    assert (result.verdict, result.detail) == ("pass", "")
+
+
+@pytest.mark.parametrize("api", [BotApiV2(), ArkBots()], ids=lambda api: api.surface)
+@pytest.mark.parametrize("source", [{"url": "https://a"}, {"doc_id": "d"}, {"url": 1, "title": "t"}, {}])
+def test_a_source_without_a_place_is_found_out(api: OfBots, source: dict[str, Any]) -> None:
+    message: dict[str, Any] = {"choices": [{"message": {"references": [source]}}], "references": [source]}
+    with pytest.raises(Failed, match="neither a page nor a document"):
+        api.check_sources(message)
 
 
 @pytest.mark.parametrize("case", examination.CASES, ids=case_id)
@@ -108,5 +138,5 @@ async def test_a_server_that_is_not_there_is_told(server: RunningServer) -> None
 
 @pytest.mark.parametrize("case", [case for case in examination.CASES if case.name == "chat"], ids=case_id)
 async def test_what_cannot_be_asked_ends_no_examination(case: Case, server: RunningServer) -> None:
-    odd = msgspec.structs.replace(target(server.url, server), endpoint="ep-%zz", model="\ud800")
+    odd = msgspec.structs.replace(target(server.url, server), endpoint="ep-%zz", model="\ud800", bot="bot-%zz")
     assert (await graded(case, odd)).verdict == "fail"

@@ -21,14 +21,14 @@ from arkway.core.model import Deployment, Endpoint
 from arkway.core.upstream import Group as GroupValue
 from arkway.core.upstream import Member, Policy, Upstream
 from arkway.ports import Fetched, Fetcher
-from arkway.testing import CHAT_CARD, MemoryLedger, RunningServer, ScriptedBackend, echoes, running_server
+from arkway.testing import CHAT_CARD, MemoryLedger, RunningServer, ScriptedBackend, bot, echoes, running_server
 from arkway.wire.images import is_web
 from tests.tools.client import Connection, Reply
 from tests.tools.faultproxy import ScriptedUpstream, scripted_upstream
 from tests.tools.raw_upstream import RawUpstream
 from tests.tools.waiting import PATIENCE_S, until
 from tests.tools.web import OUTSIDE, Names, fetcher, page, paths
-from tests.tools.wires import WIRES, Call, Wire
+from tests.tools.wires import OF_BOTS, WIRES, Call, Wire
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(20)
@@ -36,6 +36,7 @@ WEBP = b"RIFF\x10\0\0\0WEBPVP8 "
 GIF = b"GIF89a" + bytes(8)
 SEES = msgspec.structs.replace(CHAT_CARD, name="seeing", capabilities=("chat", "images"))
 ENDPOINT = Endpoint("ep-20990101000000-seeing", "seeing", "seeing", "1", "running", "default", "default", 0)
+SEEING_BOT = "bot-20990101000000-seeing"
 SEEING_WIRES = [wire for wire in WIRES if wire.route != "v1"]
 WIRES_ = pytest.mark.parametrize("wire", SEEING_WIRES, ids=repr)
 WAYS = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
@@ -84,7 +85,12 @@ def serving(
 
     backend = groups if images is None else Pictured(groups, images, wanted)
     with running_server(
-        ledger=ledger, backends={"scripted": backend}, cards=[SEES], endpoints=[ENDPOINT], shutdown=server.aclose
+        ledger=ledger,
+        backends={"scripted": backend},
+        cards=[SEES],
+        endpoints=[ENDPOINT],
+        bots=[bot(ENDPOINT.id, SEEING_BOT)],
+        shutdown=server.aclose,
     ) as running:
         yield running
 
@@ -97,9 +103,11 @@ class Scene:
         return f"http://{host}:{self.port}{path}"
 
     async def ask(self, wire: Wire, *urls: str, stream: bool = False, **values: Any) -> Reply:
+        chosen = SEEING_BOT if wire in OF_BOTS else ENDPOINT.id
+
         def asked() -> Reply:
             with Connection(self.server.url, timeout_s=2 * PATIENCE_S) as client:
-                return client.post(*wire.chat(see(*urls), asked=ENDPOINT.id, stream=stream, **values))
+                return client.post(*wire.chat(see(*urls), asked=chosen, stream=stream, **values))
 
         return await asyncio.to_thread(asked)
 

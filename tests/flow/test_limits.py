@@ -67,6 +67,8 @@ CODES: dict[str, tuple[object, ...]] = {
     "openai": ("rate_limit_exceeded", "rate_limit_exceeded", "insufficient_quota"),
     "v1": (1709820, 1709821, 1709835),
     "v2": (1709820, 1709821, 1709835),
+    "bots": (1709820, 1709821, 1709835),
+    "v3-bots": ("RateLimitExceeded.EndpointRPMExceeded", "RateLimitExceeded.EndpointTPMExceeded", "QuotaExceeded"),
 }
 
 

@@ -27,7 +27,7 @@ from arkway.testing import (
     running_server,
 )
 from tests.tools.client import Connection, Reply
-from tests.tools.wires import CLIENTS, OPENAI, OPERATIONS, V1, V2, V3, WIRES, Wire
+from tests.tools.wires import DEAF, OF_MODELS, OPENAI, OPERATIONS, V1, V2, V3, Wire
 
 FOREIGN, MISSING, STOPPED = "ep-20990101000000-other", "ep-20990101000000-thing", "ep-20240701000000-still"
 OTHERS_KEY = "ark-others-key-000000000000000000"
@@ -55,7 +55,11 @@ STRANGE = (
     "%s%n",
     "字" * 85,
 )
-ROUTED = [pytest.param(*pair, id=f"{pair[0]}-{pair[1]}") for pair in OPERATIONS if pair[1] != "cert"]
+# Bots have one answer for whatever they are not: tests/flow/test_bot_wires.py.
+CLIENTS_OF_MODELS = (*OF_MODELS, *DEAF)
+ROUTED = [
+    pytest.param(*pair, id=f"{pair[0]}-{pair[1]}") for pair in OPERATIONS if pair[1] != "cert" and pair[0] in OF_MODELS
+]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +110,7 @@ def test_anothers_model_answers_as_one_that_does_not_exist(client: Connection) -
 
 
 def test_each_project_sees_its_own(client: Connection) -> None:
-    for wire in CLIENTS:
+    for wire in CLIENTS_OF_MODELS:
         assert client.post(*wire.chat(asked=FOREIGN), key=OTHERS_KEY).status == 200
         refused(wire, client.post(*wire.chat(asked=ENDPOINT_ID), key=OTHERS_KEY), EndpointNotFound)
     theirs = [entry["id"] for entry in client.get("/api/v3/models", key=OTHERS_KEY).json()["data"]]
@@ -129,18 +133,18 @@ def test_a_scoped_key_sees_and_uses_its_scope(client: Connection) -> None:
     assert [entry["id"] for entry in client.get("/api/v3/models", key=SCOPED_KEY).json()["data"]] == [
         EMBEDDING_ENDPOINT_ID
     ]
-    for wire in WIRES:
+    for wire in OF_MODELS:
         assert client.post(*wire.call("embeddings"), key=SCOPED_KEY).status == 200
     for wire in (OPENAI, V1, V2):
         refused(wire, client.post(*wire.chat(asked=CHAT_CARD.name), key=SCOPED_KEY), Forbidden)
 
 
-@pytest.mark.parametrize("wire", WIRES, ids=repr)
+@pytest.mark.parametrize("wire", OF_MODELS, ids=repr)
 def test_a_stopped_endpoint_says_so(client: Connection, wire: Wire) -> None:
     assert "stopped" in refused(wire, client.post(*wire.chat(asked=STOPPED)), EndpointStopped)
 
 
-@pytest.mark.parametrize("wire", WIRES, ids=repr)
+@pytest.mark.parametrize("wire", OF_MODELS, ids=repr)
 def test_a_model_that_is_not_installed_tells_the_operator_what_to_do(client: Connection, wire: Wire) -> None:
     reply = client.post(*wire.chat(asked="ep-20240701000000-gone1"))
     assert "arkway pull not-installed" in refused(wire, reply, BackendUnavailable)
@@ -163,7 +167,7 @@ def test_v3_takes_endpoint_ids_only(client: Connection, asked: str, status: int)
     assert client.post(*V3.chat(asked=asked)).status == status
 
 
-@pytest.mark.parametrize("wire", [wire for wire in CLIENTS if wire is not V3], ids=repr)
+@pytest.mark.parametrize("wire", [wire for wire in CLIENTS_OF_MODELS if wire is not V3], ids=repr)
 @pytest.mark.parametrize(
     "asked", [CHAT_CARD.name, CHAT_CARD.served_name, ENDPOINT_ID, "skylark-chat", "Moonshot-v1-8k"]
 )
@@ -232,7 +236,7 @@ def test_the_operator_turns_names_on_and_off() -> None:
     [
         *((wire, "scripted-chta", f"did you mean `{CHAT_CARD.name}`") for wire in (OPENAI, V1, V2)),
         *((wire, "skylark-chta", "did you mean `skylark-chat`") for wire in (OPENAI, V1, V2)),
-        *((wire, ENDPOINT_ID[:-1], f"`{ENDPOINT_ID}`") for wire in WIRES),
+        *((wire, ENDPOINT_ID[:-1], f"`{ENDPOINT_ID}`") for wire in OF_MODELS),
         (V3, CHAT_CARD.name, f"did you mean `{ENDPOINT_ID}`"),
         (V3, ENDPOINT_ID + "x", f"`{ENDPOINT_ID}`"),
     ],
@@ -241,7 +245,7 @@ def test_a_near_miss_is_told_what_is_near(client: Connection, wire: Wire, asked:
     assert hint in refused(wire, client.post(*wire.chat(asked=asked)), EndpointNotFound)
 
 
-@pytest.mark.parametrize("wire", WIRES, ids=repr)
+@pytest.mark.parametrize("wire", OF_MODELS, ids=repr)
 def test_hints_name_only_what_would_work(client: Connection, wire: Wire) -> None:
     def said(asked: str, key: str | None = None) -> str:
         return refused(wire, client.post(*wire.chat(asked=asked), key=key), EndpointNotFound)
@@ -251,7 +255,7 @@ def test_hints_name_only_what_would_work(client: Connection, wire: Wire) -> None
     assert "did you mean" in said(EMBEDDING_ENDPOINT_ID + "x", SCOPED_KEY)
 
 
-@pytest.mark.parametrize("wire", WIRES, ids=repr)
+@pytest.mark.parametrize("wire", OF_MODELS, ids=repr)
 def test_hints_never_tell_of_anothers_endpoints(client: Connection, wire: Wire) -> None:
     for asked in (FOREIGN, FOREIGN[:-1], FOREIGN + "x"):
         said = refused(wire, client.post(*wire.chat(asked=asked)), EndpointNotFound)
@@ -261,7 +265,7 @@ def test_hints_never_tell_of_anothers_endpoints(client: Connection, wire: Wire) 
         assert ENDPOINT_ID not in said.replace(f"`{asked}`", "")
 
 
-@pytest.mark.parametrize("wire", CLIENTS, ids=repr)
+@pytest.mark.parametrize("wire", CLIENTS_OF_MODELS, ids=repr)
 @pytest.mark.parametrize("asked", STRANGE)
 def test_strange_names_are_just_not_found(client: Connection, wire: Wire, asked: str) -> None:
     kind: type[ArkwayError] = EndpointNotFound

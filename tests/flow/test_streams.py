@@ -112,7 +112,7 @@ def test_a_slow_client_is_waited_for(wire: Wire) -> None:
 
 
 def test_streams_take_turns() -> None:
-    wires = dict(zip("abcd", WIRES, strict=True))
+    wires = dict(zip("abcdef", WIRES, strict=True))
     gates = {name: [Gate() for _ in range(6)] for name in wires}
 
     def script(request: ChatRequest) -> Iterable[Step]:
@@ -173,4 +173,4 @@ def test_pipelined_calls_are_answered_in_order() -> None:
         for number, wire in enumerate(WIRES):
             client.send("POST", *wire.chat(f"第{number}次"))
         said = [wire.text_of(client.reply()) for wire in WIRES]
-    assert said == ["第0次", "第1次", "第2次", "第3次"]
+    assert said == [f"第{number}次" for number in range(len(WIRES))]

@@ -12,7 +12,7 @@ from arkway.core.errors import MethodNotAllowed, NoCredentials, RouteNotFound, U
 from arkway.http.surface import ROUTES, Auth, Route
 from arkway.testing import API_KEY, ENDPOINT_ID, RunningServer, running_server
 from tests.tools.client import Connection, Reply
-from tests.tools.wires import CLIENTS, LEGACY, OF_BOTS, STREAM_TYPE, WIRES, Wire
+from tests.tools.wires import CLIENTS, LEGACY, STREAM_TYPE, WIRES, Wire
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "PROPFIND")
 UNKNOWN = (
@@ -57,7 +57,7 @@ UNKNOWN_LEGACY = (
     "/api/v2/bots/bot-1/embeddings",
     "/api/v2/endpoint/ep-1/chat%0d%0aX-Evil:1",
 )
-BY_NAME = {wire.name: wire for wire in (*WIRES, *OF_BOTS)}
+BY_NAME = {wire.name: wire for wire in WIRES}
 
 
 @pytest.fixture(scope="module")

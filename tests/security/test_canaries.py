@@ -27,7 +27,7 @@ from arkway.wire import json
 from tests.tools import signed
 from tests.tools.client import Connection, Reply
 from tests.tools.waiting import until
-from tests.tools.wires import CLIENTS, V3, Call, Wire
+from tests.tools.wires import CLIENTS, OF_BOTS, V3, Call, Wire
 
 PROMPT, ANSWER, NAME = "CANARY-PROMPT-7f3a", "CANARY-ANSWER-9c1e", "CANARY-NAME-5d2b"
 WRONG_KEY = "ark-CANARYKEY4e8f0123456789abcdef"
@@ -87,7 +87,8 @@ def test_no_call_leaves_its_words_in_the_log(lines: io.StringIO, wire: Wire) -> 
         client.post(*wire.chat(temperature=PROMPT))
         client.post(path, f'{{"{PROMPT}": NaN}}'.encode(), headers)
         client.post(path, b"{" + PROMPT.encode(), headers)
-        client.post(path, {**body, "plain": PROMPT, "extra": {PROMPT: PROMPT}}, headers)
+        # A bot reads its `extra`; the names in there are told as those of any other field.
+        client.post(path, {**body, "plain": PROMPT, "extra": {"plain" if wire in OF_BOTS else PROMPT: PROMPT}}, headers)
         client.post(path, body, headers, key=WRONG_KEY)
         for scheme in ("Basic ", "HMAC-SHA256 Credential=", "AWS4-HMAC-SHA256 ", ""):
             client.post(path, body, {**headers, "Authorization": f"{scheme}{WRONG_KEY}"})

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from arkway.core.errors import EndpointNotFound
-from arkway.testing import ENDPOINT_ID, RunningServer
+from arkway.testing import BOT_ID, ENDPOINT_ID, RunningServer
 from arkway.wire import json
 from tests.security.corpus import NO, YES, documents
 from tests.tools.client import Connection, Reply
-from tests.tools.wires import CLIENTS, OPERATIONS, WIRES, Wire, with_value
+from tests.tools.wires import CLIENTS, OF_BOTS, OPERATIONS, WIRES, Wire, with_value
 
 DOCUMENTS = documents()
 HOLE = "@HOLE@"
@@ -98,4 +98,4 @@ def test_of_duplicate_keys_the_last_counts_everywhere(client: Connection, server
     text = text.replace(b'"model":', b'"model":"x","model":')
     assert wire.text_of(client.post(path, text, headers)) == "b"
     assert server.backend.requests[-1].messages[0].content == "b"
-    assert server.backend.requests[-1].asked == ENDPOINT_ID
+    assert server.backend.requests[-1].asked == (BOT_ID if wire in OF_BOTS else ENDPOINT_ID)

@@ -11,7 +11,7 @@ from arkway.core.errors import InvalidField
 from arkway.testing import CHAT_CARD, RunningServer, running_server
 from arkway.wire.fields import INTEGER_MAX, Field
 from tests.tools.client import Connection, Reply
-from tests.tools.wires import LEGACY, OPERATIONS, Place, Wire, wire_path, with_value
+from tests.tools.wires import LEGACY, MODAL, OPERATIONS, Place, Wire, wire_path, with_value
 
 # Of a number's limit, the step that is certainly outside.
 STEP = {"integer": 1, "number": 0.001}
@@ -51,7 +51,7 @@ def limited() -> Iterator[Limited]:
         for place, table in wire.tables[operation].items():
             for name, field in table.items():
                 yield Limited(wire, operation, (*place, name), field, False)
-                if wire in LEGACY:
+                if wire in MODAL:
                     yield Limited(wire, operation, (*place, name), field, True)
 
 
@@ -97,7 +97,7 @@ def bounds(case: Limited) -> tuple[float | None, float | None, bool]:
     if case.strict and field.strict is not None:
         return field.strict.low, field.strict.high, field.strict.above_low
     high = field.high
-    if field.name in OF_THE_MODEL and not (case.wire in LEGACY and not case.strict):
+    if field.name in OF_THE_MODEL and not (case.wire in MODAL and not case.strict):
         high = min(high or INTEGER_MAX, OF_THE_MODEL[field.name])
     return field.low, high, False
 
@@ -125,7 +125,7 @@ def test_a_number_is_taken_up_to_its_limits_and_no_further(clients: dict[bool, C
             refused(case, sent(clients, case, value), value)
 
 
-@pytest.mark.parametrize("case", [case for case in NUMBERS if case.wire in LEGACY and not case.strict], ids=str)
+@pytest.mark.parametrize("case", [case for case in NUMBERS if case.wire in MODAL and not case.strict], ids=str)
 def test_in_compat_mode_too_much_is_lowered_or_refused(clients: dict[bool, Connection], case: Limited) -> None:
     own = OF_THE_MODEL.get(case.field.name)
     too_much = own + 1 if own else (case.field.high or 0) + 1

@@ -223,9 +223,7 @@ def asks(route: Route) -> list[Ask]:
         return [_action(route, kind) for kind in ACTIONS.values() if kind.operation not in WITHOUT_ID]
     if route.operation == "model":
         return [Ask(route.path, route, None, lambda asked: (route.path.replace("{}", asked), None, {}))]
-    wires = [
-        wire for wire in (*CLIENTS, *OF_BOTS) if wire.route == route.dialect and route.operation in wire.operations
-    ]
+    wires = [wire for wire in CLIENTS if wire.route == route.dialect and route.operation in wire.operations]
     streams = (False, True) if route.operation == "chat" else (False,)
     return [_data(route, wire, stream) for wire in wires for stream in streams]
 
@@ -303,7 +301,7 @@ def refused(ask: Ask, answer: tuple[Any, ...], status: int, code: str) -> None:
 def test_every_route_is_asked() -> None:
     assert {ask.route.path for ask in ASKS} | {route.path for route in LISTS} == {route.path for route in CLOSED}
     assert {kind.operation for kind in ACTIONS.values()} == {*BODIES, *WITHOUT_ID}
-    assert {ask.wire.name for ask in ASKS if ask.wire} == {wire.name for wire in (*CLIENTS, *OF_BOTS)}
+    assert {ask.wire.name for ask in ASKS if ask.wire} == {wire.name for wire in CLIENTS}
 
 
 @pytest.mark.parametrize("theirs", THEIRS)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from arkway import testing
 from arkway.core import errors as e
 from arkway.core.raw import RawRequest, Tap
 from arkway.dialects.bots import BotsV2
@@ -36,7 +37,7 @@ from tests.tools import client as spaced
 from tests.tools.client import Reply
 from tests.tools.told import BOTS_TOLD, MAAS_TOLD, OPENAI_TOLD, V3_TOLD, Told
 
-BOT_ID = "bot-20240701000000-tests"
+BOT_ID = testing.BOT_ID
 JAVA = "volc-sdk-java/v1.0.284"
 NODE = "volc-sdk-nodejs/v1.0.2"
 JSON_TYPE = "application/json; charset=utf-8"
@@ -57,14 +58,15 @@ class Call(NamedTuple):
 class Wire(ABC):
     """One dialect as one family of clients sees it. ``name`` tells both, ``route`` is the dialect's own name.
 
-    ``deaf``: these clients take no notice of a stream's HTTP status. ``tables`` are the field tables of each operation,
-    by the place of the object that they describe.
+    ``deaf``: these clients take no notice of a stream's HTTP status. ``home`` is what calls ask for where nothing else
+    is said. ``tables`` are the field tables of each operation, by the place of the object that they describe.
     """
 
     name: str
     route: str
     dialect: Dialect
     deaf = False
+    home = ENDPOINT_ID
     headers: dict[str, str]
     tables: Mapping[str, Mapping[Place, Table]]
     told: Mapping[type[e.ArkwayError], Told]
@@ -83,13 +85,14 @@ class Wire(ABC):
         self,
         content: Any = "问",
         *,
-        asked: str = ENDPOINT_ID,
+        asked: str | None = None,
         stream: bool = False,
         usage: bool = False,
         values: Mapping[str, Any] | None = None,
         **parameters: Any,
     ) -> Call:
-        """A chat. ``parameters`` say how to answer, ``values`` are more fields; ``usage``: a stream is to tell it."""
+        """A chat, by default with ``home``. ``parameters`` say how to answer, ``values`` are more fields; ``usage``: a
+        stream is to tell it."""
 
     @abstractmethod
     def text_place(self, operation: str) -> Place:
@@ -149,6 +152,13 @@ class Wire(ABC):
         found: dict[str, Any] = told[0]
         return found
 
+    def counts(self, usage: Mapping[str, Any]) -> tuple[int, int, int]:
+        """What a usage tells: prompt, completion, total."""
+        names = ("prompt_tokens", "completion_tokens", "total_tokens")
+        assert all(type(usage[name]) is int for name in names)
+        prompt, completion, total = (usage[name] for name in names)
+        return prompt, completion, total
+
     def blames(self, error: Mapping[str, Any], names: Iterable[str]) -> bool:
         """Whether the error blames one of the fields, or an entry inside it."""
         blamed = self.blamed(error)
@@ -185,7 +195,7 @@ class ArkWire(Wire):
 
     def call(self, operation: str, asked: str = "", **values: Any) -> Call:
         if operation == "chat":
-            return self.chat(asked=asked or ENDPOINT_ID, values=values)
+            return self.chat(asked=asked or self.home, values=values)
         asked = asked or (EMBEDDING_ENDPOINT_ID if operation == "embeddings" else ENDPOINT_ID)
         text = "input" if operation == "embeddings" else "text"
         return Call(f"{self._root}/{operation}", {"model": asked, text: "问", **values}, {})
@@ -194,13 +204,14 @@ class ArkWire(Wire):
         self,
         content: Any = "问",
         *,
-        asked: str = ENDPOINT_ID,
+        asked: str | None = None,
         stream: bool = False,
         usage: bool = False,
         values: Mapping[str, Any] | None = None,
         **parameters: Any,
     ) -> Call:
-        body = {"model": asked, "messages": [{"role": "user", "content": content}], "stream": stream}
+        chosen = self.home if asked is None else asked
+        body = {"model": chosen, "messages": [{"role": "user", "content": content}], "stream": stream}
         options = {"stream_options": {"include_usage": True}} if usage and stream else {}
         return Call(f"{self._root}/chat/completions", {**body, **options, **parameters, **(values or {})}, {})
 
@@ -242,22 +253,11 @@ class ArkWire(Wire):
 class ArkBotsWire(ArkWire):
     """The bots' own route of v3: bots alone, and no space after ``data:``."""
 
+    home = BOT_ID
     end = b"data:[DONE]\n\n"
 
     def call(self, operation: str, asked: str = "", **values: Any) -> Call:
-        return self.chat(asked=asked or BOT_ID, values=values)
-
-    def chat(
-        self,
-        content: Any = "问",
-        *,
-        asked: str = BOT_ID,
-        stream: bool = False,
-        usage: bool = False,
-        values: Mapping[str, Any] | None = None,
-        **parameters: Any,
-    ) -> Call:
-        return super().chat(content, asked=asked, stream=stream, usage=usage, values=values, **parameters)
+        return self.chat(asked=asked or self.home, values=values)
 
     def frames(self, body: bytes) -> list[Any]:
         return tight(body)
@@ -289,7 +289,7 @@ class MaasWire(Wire):
 
     def call(self, operation: str, asked: str = "", **values: Any) -> Call:
         if operation == "chat":
-            return self.chat(asked=asked or ENDPOINT_ID, values=values)
+            return self.chat(asked=asked or self.home, values=values)
         texts: dict[str, dict[str, Any]] = {
             "embeddings": {"input": ["问"]},
             "tokenization": {"text": "问"},
@@ -302,14 +302,14 @@ class MaasWire(Wire):
         self,
         content: Any = "问",
         *,
-        asked: str = ENDPOINT_ID,
+        asked: str | None = None,
         stream: bool = False,
         usage: bool = False,
         values: Mapping[str, Any] | None = None,
         **parameters: Any,
     ) -> Call:
         body = {"messages": [{"role": "user", "content": content}], "stream": stream, "parameters": parameters}
-        return self._call("chat", asked, {**body, **(values or {})})
+        return self._call("chat", self.home if asked is None else asked, {**body, **(values or {})})
 
     def _call(self, operation: str, asked: str, body: dict[str, Any]) -> Call:
         if self.route == "v2":
@@ -375,6 +375,8 @@ class MaasWire(Wire):
 class BotsWire(MaasWire):
     """Bot API V2."""
 
+    home = BOT_ID
+
     def __init__(self) -> None:
         tables: dict[Place, Table] = {
             (): bots_fields.CHAT,
@@ -385,19 +387,11 @@ class BotsWire(MaasWire):
         self.told = BOTS_TOLD
 
     def call(self, operation: str, asked: str = "", **values: Any) -> Call:
-        return self.chat(asked=asked or BOT_ID, values=values)
+        return self.chat(asked=asked or self.home, values=values)
 
-    def chat(
-        self,
-        content: Any = "问",
-        *,
-        asked: str = BOT_ID,
-        stream: bool = False,
-        usage: bool = False,
-        values: Mapping[str, Any] | None = None,
-        **parameters: Any,
-    ) -> Call:
-        return super().chat(content, asked=asked, stream=stream, usage=usage, values=values, **parameters)
+    def counts(self, usage: Mapping[str, Any]) -> tuple[int, int, int]:
+        (used,) = usage["model_usage"]
+        return super().counts(used)
 
     def _call(self, operation: str, asked: str, body: dict[str, Any]) -> Call:
         return Call(f"/api/v2/bots/{quote(asked, safe='')}/{operation}", body, self.headers)
@@ -461,11 +455,15 @@ V2, V2_JAVA, V2_NODE = (MaasWire("v2", MaasV2(), _V2_TABLES, agent) for agent in
 BOTS = BotsWire()
 V3_BOTS = ArkBotsWire("v3-bots", ArkV3Bots(), "/api/v3/bots", {"chat": v3_fields.BOT_CHAT}, V3_TOLD)
 
-WIRES: tuple[Wire, ...] = (V3, OPENAI, V1, V2)
-"""Every dialect, as most clients see it."""
-LEGACY = (V1, V2)
+OF_MODELS: tuple[Wire, ...] = (V3, OPENAI, V1, V2)
+"""The dialects whose endpoints are models."""
 OF_BOTS: tuple[Wire, ...] = (BOTS, V3_BOTS)
 """The dialects whose endpoints are bots."""
+WIRES: tuple[Wire, ...] = (*OF_MODELS, *OF_BOTS)
+"""Every dialect, as most clients see it."""
+LEGACY = (V1, V2)
+MODAL = (*LEGACY, BOTS)
+"""The dialects that know a strict mode (`surface.legacy_mode`)."""
 DEAF = (V1_JAVA, V1_NODE, V2_JAVA, V2_NODE)
 CLIENTS: tuple[Wire, ...] = (*WIRES, *DEAF)
 """Every dialect as every family of clients sees it."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from arkway.conformance.cases import Case, Result
     from arkway.conformance.target import Target
 
-SURFACES = ("v1", "v2", "v3", "openai")
+SURFACES = ("v1", "v2", "v3", "openai", "bots", "v3-bots")
 
 
 @click.command("conformance")
@@ -22,6 +22,7 @@ SURFACES = ("v1", "v2", "v3", "openai")
 @click.option("--model", default="skylark-chat", show_default=True, metavar="NAME", help="A chat model's name, for v1.")
 @click.option("--embedding-endpoint", default="", metavar="ID", help="An embedding endpoint.")
 @click.option("--embedding-model", default="", metavar="NAME", help="An embedding model's name, for v1.")
+@click.option("--bot", default="", metavar="ID", help="A bot (bot-...), for Bot API V2 and the bots of v3.")
 @click.option("--ak", envvar="VOLC_ACCESSKEY", default="", metavar="ID", help="Access key id; default VOLC_ACCESSKEY.")
 @click.option("--sk", envvar="VOLC_SECRETKEY", default="", metavar="SECRET", help="Default VOLC_SECRETKEY.")
 @click.option("--session-ak", default="", metavar="ID", help="A temporary access key's id.")
@@ -35,11 +36,12 @@ SURFACES = ("v1", "v2", "v3", "openai")
 def command(ctx: click.Context, /, listed: bool, as_json: bool, only: tuple[str, ...], **given: Any) -> None:
     """Try every case of the wire on a server and say where it differs.
 
-    Small calls are made (about sixty, 16 tokens each). What needs credentials or endpoints that were not given is
+    Small calls are made (about a hundred, 16 tokens each). What needs credentials or endpoints that were not given is
     skipped. The exit code is 1 when a case failed.
 
     \b
     arkway conformance --endpoint ep-... --embedding-endpoint ep-... --ak ... --sk ... --api-key ark-...
+    arkway conformance --only bots --only v3-bots --bot bot-... --endpoint ep-... --ak ... --sk ... --api-key ark-...
     arkway conformance --target https://ark.cn-beijing.volces.com --only v3 --endpoint ep-... --api-key ...
     """
     from arkway.cli.database import echo_json
@@ -88,7 +90,7 @@ async def _examine(cases: Sequence[Case], target: Target, *, quiet: bool) -> lis
 def _show(result: Result) -> None:
     colour = {"pass": "green", "fail": "red", "skip": "yellow"}[result.verdict]
     detail = f"  {result.detail}" if result.detail else ""
-    click.echo(f"{click.style(result.verdict, fg=colour)}  {result.surface:<6}  {result.name}{detail}")
+    click.echo(f"{click.style(result.verdict, fg=colour)}  {result.surface:<7}  {result.name}{detail}")
 
 
 def _conclude(results: Sequence[Result]) -> None:

@@ -10,10 +10,10 @@ import msgspec
 from arkway.conformance.target import Failed, Skipped, Target
 from arkway.core.errors import ArkwayError
 
-Surface = Literal["v1", "v2", "v3", "openai"]
+Surface = Literal["v1", "v2", "v3", "openai", "bots", "v3-bots"]
 Run = Callable[[Target], Awaitable[None]]
 
-SURFACES: tuple[Surface, ...] = ("v1", "v2", "v3", "openai")
+SURFACES: tuple[Surface, ...] = ("v1", "v2", "v3", "openai", "bots", "v3-bots")
 QUESTION = {"role": "user", "content": "天为什么这么蓝？Answer in one short sentence."}
 
 

@@ -49,6 +49,7 @@ class Target(msgspec.Struct, frozen=True):
     model: str = ""
     embedding_endpoint: str = ""
     embedding_model: str = ""
+    bot: str = ""
     api_key: str = ""
     pair: KeyPair | None = None
     session_pair: KeyPair | None = None

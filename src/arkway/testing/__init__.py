@@ -14,6 +14,7 @@ from __future__ import annotations
 from arkway.testing.doubles import (
     ACCESS_KEY_ID,
     API_KEY,
+    BOT_ID,
     CHAT_CARD,
     EMBEDDING_CARD,
     EMBEDDING_ENDPOINT_ID,
@@ -32,6 +33,7 @@ from arkway.testing.doubles import (
     StaticDirectory,
     Step,
     access_key,
+    bot,
     echoes,
     endpoint,
     says,
@@ -46,6 +48,7 @@ from arkway.testing.server import (
 __all__ = [
     "ACCESS_KEY_ID",
     "API_KEY",
+    "BOT_ID",
     "CHAT_CARD",
     "EMBEDDING_CARD",
     "EMBEDDING_ENDPOINT_ID",
@@ -65,6 +68,7 @@ __all__ = [
     "StaticDirectory",
     "Step",
     "access_key",
+    "bot",
     "echoes",
     "endpoint",
     "memory_control",

@@ -27,6 +27,7 @@ from arkway.stores.temporary import TemporaryKeys, caller_of
 API_KEY = "ark-testing-only-0000000000000000000000000000"
 ENDPOINT_ID = "ep-20240701000000-tests"
 EMBEDDING_ENDPOINT_ID = "ep-20240701000000-embed"
+BOT_ID = "bot-20240701000000-tests"
 ACCESS_KEY_ID = "AKLTtestingonly000000000000000000000000000000000"
 SECRET_ACCESS_KEY = "dGVzdGluZ29ubHkwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMA=="  # noqa: S105 (public, like all of these)
 SESSION_ACCESS_KEY_ID = "AKTPtestingonly000000000000000000000000000000000"
@@ -203,8 +204,10 @@ class StaticDirectory:
         return any(known is caller for known in self._callers.values())
 
     def show(self, endpoints: Iterable[Endpoint]) -> None:
-        """These are found from now on, in the place of those of the same ids."""
-        self._endpoints = {**self._endpoints, **{endpoint.id: endpoint for endpoint in endpoints}}
+        """These are found from now on, in the place of those of the same ids, bots among them."""
+        shown = {endpoint.id: endpoint for endpoint in endpoints}
+        self._bots = {known: bot for known, bot in self._bots.items() if known not in shown}
+        self._endpoints = {**self._endpoints, **shown}
         self.changes += 1
 
     def show_bots(self, bots: Iterable[Bot]) -> None:
@@ -256,6 +259,11 @@ def endpoint(
     model = {"name": model_name, "model_name": model_name, "model_version": version}
     place = {"account": account, "project": "default", "created_at": 1719792000}
     return msgspec.convert({"id": endpoint_id, **model, "status": status, **place}, Endpoint)
+
+
+def bot(endpoint_id: str = ENDPOINT_ID, bot_id: str = BOT_ID) -> Bot:
+    """A bot of the project ``default`` over an endpoint, with neither a prompt nor actions of its own."""
+    return Bot(id=bot_id, name="tests", account="default", project="default", endpoint_id=endpoint_id)
 
 
 def access_key(

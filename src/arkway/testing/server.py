@@ -39,6 +39,7 @@ from arkway.telemetry.plugins import PluginWatch
 from arkway.testing.doubles import (
     ACCESS_KEY_ID,
     API_KEY,
+    BOT_ID,
     CHAT_CARD,
     EMBEDDING_CARD,
     EMBEDDING_ENDPOINT_ID,
@@ -54,6 +55,7 @@ from arkway.testing.doubles import (
     ScriptedBackend,
     StaticDirectory,
     access_key,
+    bot,
     echoes,
     endpoint,
 )
@@ -85,6 +87,7 @@ class RunningServer:
         self.session_token = SESSION_TOKEN
         self.endpoint_id = ENDPOINT_ID
         self.embedding_endpoint_id = EMBEDDING_ENDPOINT_ID
+        self.bot_id = BOT_ID
         self.backend = backend
         self.ledger = ledger
         self.endpoints = endpoints or MemoryEndpoints(StaticDirectory({}, ()))
@@ -200,7 +203,7 @@ def running_server(
     backends: Mapping[str, Backend | Pushing] | None = None,
     startup: Hook | None = None,
     shutdown: Hook | None = None,
-    bots: Iterable[Bot] = (),
+    bots: Iterable[Bot] | None = None,
     plugins: Mapping[ActionKind, Plugin] | None = None,
 ) -> Generator[RunningServer]:
     """A real server with a scripted backend, on a free loopback port, in a thread; stopped at the end of the block.
@@ -210,9 +213,13 @@ def running_server(
     models that are installed as well. ``admin``: the commands of the Admin API; without them there is none. ``rules``:
     limits, with what was ``spent`` before and what use costs. ``backends``: beside the scripted one, or as
     ``"scripted"`` in its place; what they need done in the server's event loop, ``startup`` and ``shutdown`` do.
-    ``bots``: over these endpoints, with ``plugins`` to look things up with by the kind of action.
+    ``bots``: over these endpoints, with ``plugins`` to look things up with by the kind of action; by default there is
+    one that looks nothing up, over the chat endpoint.
     """
     backend = ScriptedBackend(scripted)
+    endpoints = tuple(endpoints)
+    if bots is None:
+        bots = () if any(each.id == BOT_ID for each in endpoints) else (bot(),)
     chosen = ledger if ledger is not None else MemoryLedger()
     config = _configured(settings or {}, limits, port)
     known: dict[str, Any] = {"keys": keys, "endpoints": endpoints, "access_keys": access_keys, "aliases": aliases}
