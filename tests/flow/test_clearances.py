@@ -34,12 +34,17 @@ HERE = Caller("default", "default", "key-1")
 
 
 class Models:
-    """What is installed; a test may change it. ``meanwhile`` happens while somebody looks."""
+    """What is installed, by version; ``changed`` hears of it. ``meanwhile`` happens while somebody looks."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
         self.meanwhile: Callable[[], None] | None = None
         self.cards = {"": CHAT_CARD, "1": CHAT_CARD}
         self.backend = "scripted"
+
+    def become(self, cards: dict[str, ModelCard], backend: str = "scripted") -> None:
+        self.cards, self.backend = cards, backend
+        self._changed()
 
     def find(self, name: str, version: str) -> tuple[ModelCard, str] | None:
         """A new pair every time, as of a model that upstreams answer for."""
@@ -63,7 +68,7 @@ class World:
         self.limits = Limits(LimitTable(store))
         (made,) = self.endpoints.ensure([CHAT_CARD.name], NOW_S)
         self.endpoint_id = made.id
-        self.models = Models()
+        self.models = Models(self.directory.changed)
         self.router = Router(self.directory, self.models.find)
         backend = ScriptedBackend()
         self.road = Road(
@@ -186,38 +191,55 @@ def test_a_changed_endpoint_serves_its_other_model_at_the_next_call(world: World
 
 
 def test_a_default_version_that_moves_is_served_at_the_next_call(world: World) -> None:
-    """No change of the directory's: what is installed has changed."""
     assert world.asks(HERE).clearance.model == "scripted-chat-1"
-    world.models.cards = {**world.models.cards, "": replace(CHAT_CARD, version="2"), "2": CHAT_CARD}
+    cards = {**world.models.cards, "": replace(CHAT_CARD, version="2"), "2": CHAT_CARD}
+    world.models.become(cards)
     found = world.asks(HERE)
     assert (found.clearance.model, found.clearance.deployment.card.version) == ("scripted-chat-2", "2")
-    world.models.backend = "moved"
+    world.models.become(cards, "moved")
     assert world.asks(HERE).clearance.deployment.backend == "moved"
 
 
 def test_a_model_that_can_less_takes_less_at_the_next_call(world: World) -> None:
     hot = ChatRequest(world.endpoint_id, (Message("user", "hello"),), Sampling(temperature=1.5))
     world.asks(HERE, request=hot)
-    world.models.cards = {"": replace(CHAT_CARD, parameters=(ParameterRange("temperature", 0, 1, 1),))}
+    world.models.become({"": replace(CHAT_CARD, parameters=(ParameterRange("temperature", 0, 1, 1),))})
     with pytest.raises(InvalidField, match="0 to 1"):
         world.asks(HERE, request=hot)
-    world.models.cards = {"": replace(CHAT_CARD, capabilities=("embeddings",))}
+    world.models.become({"": replace(CHAT_CARD, capabilities=("embeddings",))})
     with pytest.raises(UnsupportedModel):
         world.asks(HERE)
 
 
 def test_a_name_means_what_it_means_at_that_moment(world: World) -> None:
-    """Names are looked up each time: what they mean may change with any endpoint and any model."""
+    """It may change with any endpoint and any model."""
     asked = world.asks(HERE, names=True, asked=CHAT_CARD.name)
     assert asked.clearance.deployment.endpoint.id == world.endpoint_id
     world.endpoints.stop(world.endpoint_id, NOW_S)
     (second,) = world.endpoints.ensure([OTHER_CARD.name], NOW_S)
     world.endpoints.update(second.id, EndpointChange(model_name=CHAT_CARD.name), NOW_S)
     assert world.asks(HERE, names=True, asked=CHAT_CARD.name).clearance.deployment.endpoint.id == second.id
+    world.models.become({"": replace(CHAT_CARD, version="2"), "2": CHAT_CARD})
+    assert world.asks(HERE, names=True, asked=CHAT_CARD.name).clearance.model == "scripted-chat-2"
+
+
+def test_what_a_name_means_is_remembered_with_its_version(world: World) -> None:
+    def asks(version: str) -> str:
+        request = ChatRequest(CHAT_CARD.name, (Message("user", "hello"),), asked_version=version)
+        return world.asks(HERE, names=True, request=request).clearance.deployment.card.version
+
+    world.models.become({"": CHAT_CARD, "1": CHAT_CARD, "2": replace(CHAT_CARD, version="2")})
+    assert [asks(version) for version in ("2", "", "1", "2", "")] == ["2", "1", "1", "2", "1"]
+
+
+def test_a_name_is_none_where_names_are_not_taken(world: World) -> None:
+    world.asks(HERE, names=True, asked=CHAT_CARD.name)
+    with pytest.raises(EndpointNotFound):
+        world.asks(HERE, asked=CHAT_CARD.name)
 
 
 def test_an_id_means_the_same_where_names_are_taken(world: World) -> None:
-    assert world.asks(HERE, names=True).clearance is world.asks(HERE).clearance
+    assert world.asks(HERE, names=True).clearance.deployment == world.asks(HERE).clearance.deployment
 
 
 async def test_what_a_call_holds_is_free_when_it_is_settled(world: World) -> None:

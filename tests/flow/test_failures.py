@@ -12,16 +12,22 @@ from arkway.core import errors as e
 from arkway.core.chat import ChatRequest
 from arkway.core.events import Delta, Finished, Progress
 from arkway.ports import CallRecord
-from arkway.testing import Gate, MemoryLedger, Pause, RunningServer, Step, endpoint, running_server
+from arkway.testing import Gate, MemoryLedger, Pause, RunningServer, Step, bot, endpoint, running_server
 from tests.tools.client import Connection, Reply
 from tests.tools.told import Told
 from tests.tools.waiting import until
-from tests.tools.wires import CLIENTS, JSON_TYPE, STREAM_TYPE, V3, WIRES, Wire
+from tests.tools.wires import CLIENTS, DEAF, JSON_TYPE, MODAL, OF_BOTS, STREAM_TYPE, V3, WIRES, Wire
 from tests.wire.scripts import ERRORS
 
 # Each way of being slow, and the one deadline that it meets: the others are far away.
-SLOW = {"silent": ("first_event_s", 0.2), "stalls": ("next_event_s", 0.2), "trickles": ("total_s", 0.5)}
+SLOW = {
+    "silent": ("first_event_s", 0.2),
+    "reads": ("first_event_s", 0.2),
+    "stalls": ("next_event_s", 0.2),
+    "trickles": ("total_s", 0.5),
+}
 PATIENT = dict.fromkeys(("first_event_s", "next_event_s", "total_s"), 600)
+GONE_BOT = "bot-20240701000000-gone1"
 GONE = "ep-20240701000000-gone1"
 BY_NAME = {type(error).__name__: error for error in ERRORS}
 
@@ -60,8 +66,11 @@ def acts(request: ChatRequest) -> Iterator[Step]:
             yield Finished("stop")
         case "silent":
             yield Gate()
-        case "stalls":
+        case "reads":
             yield Progress(1, 7)
+            yield Gate()
+        case "stalls":
+            yield Delta("字", completion_tokens=1, prompt_tokens=7)
             yield Gate()
         case "trickles":
             for count in range(1, 10_000):
@@ -82,7 +91,8 @@ def records() -> Records:
 @pytest.fixture(scope="module")
 def server(ledger: MemoryLedger, records: Records) -> Iterator[RunningServer]:
     gone = endpoint(GONE, "not-installed")
-    with running_server(acts, ledger=ledger, observers=[records], endpoints=[gone]) as running:
+    bots = [bot(), bot(GONE, GONE_BOT)]
+    with running_server(acts, ledger=ledger, observers=[records], endpoints=[gone], bots=bots) as running:
         yield running
 
 
@@ -200,7 +210,7 @@ def test_silence_before_the_first_event_is_504(hasty: dict[str, RunningServer], 
 
 
 @pytest.mark.parametrize("wire", WIRES, ids=repr)
-@pytest.mark.parametrize("what", ["stalls", "trickles"])
+@pytest.mark.parametrize("what", ["reads", "stalls", "trickles"])
 def test_a_deadline_in_the_stream_is_a_frame(hasty: dict[str, RunningServer], what: str, wire: Wire) -> None:
     server = hasty[what]
     ledger = server.ledger
@@ -234,10 +244,7 @@ def test_no_deadline_is_met_before_its_time(hasty: dict[str, RunningServer], wha
 def test_the_codes_are_those_of_the_documents(client: Connection, name: str, wire: Wire) -> None:
     reply = ask(client, wire, f"before {name}", stream=True)
     error, told = wire.error(reply, stream=True), wire.told[type(BY_NAME[name])]
-    if name == "UnsupportedModel" and wire.route in (
-        "v1",
-        "v2",
-    ):  # it is one of embeddings, which has a code of its own
+    if name == "UnsupportedModel" and wire in MODAL + DEAF:  # it is one of embeddings, which has a code of its own
         told = Told(405, "ModelNotSupportEmbeddings", 1709829)
     assert (reply.status, error["code"], error.get("code_n", 0)) == told
 
@@ -246,7 +253,7 @@ def test_the_codes_are_those_of_the_documents(client: Connection, name: str, wir
 def test_calls_that_never_came_to_a_backend_are_told_apart(client: Connection, records: Records, wire: Wire) -> None:
     nothing = wire.chat(values={"messages": None})
     for call, outcome, error in (
-        (wire.chat("ends 1", asked=GONE), "upstream_error", "BackendUnavailable"),
+        (wire.chat("ends 1", asked=GONE_BOT if wire in OF_BOTS else GONE), "upstream_error", "BackendUnavailable"),
         (wire.chat("ends 1", asked="ep-nowhere"), "refused", "EndpointNotFound"),
         (nothing, "refused", "MissingField"),
     ):

@@ -98,7 +98,8 @@ Event = Delta | Quoted | ToolDelta | Finished | Beside
 
 BESIDE = (Progress, UsageReport, Intention, Cited, BotReport)
 """The kinds of `Beside`: what belongs to no choice."""
-_OF_A_CHOICE = (Quoted, Delta, ToolDelta, Finished)
+_PIECES = (Quoted, Delta, ToolDelta)
+_OF_A_CHOICE = (*_PIECES, Finished)
 
 
 class Completeness(Transient):
@@ -108,7 +109,7 @@ class Completeness(Transient):
     finished: set[int] = msgspec.field(default_factory=set)
 
     def add(self, event: Event) -> None:
-        if isinstance(event, Delta | Quoted | ToolDelta):
+        if isinstance(event, _PIECES):
             self.opened.add(event.index)
         elif isinstance(event, Finished):
             self.finished.add(event.index)

@@ -20,10 +20,10 @@ def capable(deployment: Deployment, capability: Capability, asked: str, operatio
 class Admission:
     """What one model takes, as its card says, ready to be held against requests."""
 
-    __slots__ = ("_card", "_most_answers", "_ranges", "_takes")
+    __slots__ = ("_most_answers", "_ranges", "_takes", "card")
 
     def __init__(self, card: ModelCard) -> None:
-        self._card = card
+        self.card = card
         self._takes = frozenset(card.capabilities)
         self._ranges = [known for name in SAMPLED if (known := card.parameter(name)) is not None]
         self._most_answers = known.high if (known := card.parameter("n")) is not None else None
@@ -33,7 +33,7 @@ class Admission:
 
         Raises UnsupportedModel, UnsupportedInput or InvalidField naming what the model cannot do.
         """
-        takes, card = self._takes, self._card
+        takes, card = self._takes, self.card
         if "chat" not in takes:
             raise UnsupportedModel(request.asked, "chat")
         if "images" not in takes:
@@ -64,10 +64,10 @@ class Admission:
                 continue
             if (known.low is not None and value < known.low) or (known.high is not None and value > known.high):
                 field = f"{request.parameter_prefix}{known.name}"
-                raise InvalidField(f"`{self._card.served_name}` takes {_range_text(known)}, got {value:g}", field)
+                raise InvalidField(f"`{self.card.served_name}` takes {_range_text(known)}, got {value:g}", field)
         most = self._most_answers
         if most is not None and request.n > max(1, most):
-            raise InvalidField(f"`{self._card.served_name}` gives at most {most:g} answers per call", "n")
+            raise InvalidField(f"`{self.card.served_name}` gives at most {most:g} answers per call", "n")
 
 
 def _limited(request: ChatRequest, asked_tokens: int, card: ModelCard) -> ChatRequest:

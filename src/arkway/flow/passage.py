@@ -26,7 +26,10 @@ log = logging.getLogger("arkway")
 
 
 class Deadlines(msgspec.Struct, frozen=True):
-    """How long a backend may be silent before its first event, between events, and altogether; seconds."""
+    """How long a backend may be silent before the first event of its answer, between those, and altogether; seconds.
+
+    What it tells of its progress before the answer makes the first of these begin anew.
+    """
 
     first_event_s: float = 120.0
     next_event_s: float = 60.0
@@ -79,10 +82,9 @@ class Passage(Transient):
     def events(self, batch: Sequence[Event]) -> None:
         if not self.open:
             return
-        due_s = monotonic() + self._deadlines.next_event_s
-        self.due_s = self._end_s if self._paused or due_s > self._end_s else due_s
         try:
             self._meter.observe_all(batch)
+            self.due_s = self._end_s if self._paused else self._next_due_s()
             self._receiver.events(batch)
         except Exception:
             # Whatever it was: the backend hears that nobody wants the rest, the client that it broke off.
@@ -112,7 +114,7 @@ class Passage(Transient):
     def resume(self) -> None:
         if self.open and self._paused and self.running is not None:
             self._paused = False
-            self.due_s = min(monotonic() + self._deadlines.next_event_s, self._end_s)
+            self.due_s = self._next_due_s()
             self.running.resume()
 
     def leave(self) -> None:
@@ -135,6 +137,12 @@ class Passage(Transient):
             if running is not None:
                 getattr(running, "expire", running.cancel)()
             self._parted().failed(error)
+
+    def _next_due_s(self) -> float:
+        """Reading a prompt, or that something is looked up for it, is not an answer yet."""
+        deadlines = self._deadlines
+        due_s = monotonic() + (deadlines.next_event_s if self._meter.whole.opened else deadlines.first_event_s)
+        return due_s if due_s < self._end_s else self._end_s
 
     def _stop(self, outcome: Outcome, error: ArkwayError) -> None:
         if self._settle(outcome, error):

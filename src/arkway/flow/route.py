@@ -22,7 +22,8 @@ FindModel = Callable[[str, str], tuple[ModelCard, str] | None]
 # people leave out whole parts.
 NEAR_ID = 0.9
 NEAR_NAME = 0.6
-LANES_MAX = 4096
+CLEARANCES_MAX = 65_536
+"""Some hundred octets each."""
 
 
 class NameWaiting(EndpointNotFound):
@@ -70,38 +71,38 @@ class Router:
         self._find_model = find_model
         self._retired = frozenset(retired)
         self._changes = -1
-        self._clearances: dict[tuple[Caller, str], Clearance] = {}
+        self._clearances: dict[tuple[Caller, str, str, bool], Clearance] = {}
+        self._admissions: dict[int, Admission] = {}
 
     def clearance(self, caller: Caller, asked: str, *, names: bool, version: str = "") -> Clearance:
         """As `deployment`, with what else follows from it. Raises Forbidden for a role that calls no models, too.
 
-        Calls to an endpoint's id are what nearly all calls are, and always mean the same until the directory or the
-        model changes. Whom a key belongs to and what it may do is part of what is remembered.
+        The same question has the same answer until the directory or what finds the models changes, which the
+        directory's number tells. Whom a key belongs to and what it may do is part of the question.
         """
         if self._changes != self._directory.changes:
             # First, so that whatever is found while it changes is not kept.
-            self._clearances, self._changes = {}, self._directory.changes
-        clearance = self._clearances.get((caller, asked))
-        if clearance is not None:
-            endpoint = clearance.deployment.endpoint
-            model = self._find_model(endpoint.model_name, endpoint.model_version)
-            if model is not None and model[0] is clearance.deployment.card and model[1] == clearance.deployment.backend:
-                return clearance
-        return self._new_clearance(caller, asked, names, version)
+            self._clearances, self._admissions, self._changes = {}, {}, self._directory.changes
+        question = (caller, asked, version, names)
+        clearance = self._clearances.get(question)
+        if clearance is None:
+            clearance = self._cleared(caller, asked, names, version)
+            if len(self._clearances) >= CLEARANCES_MAX:
+                self._clearances, self._admissions = {}, {}
+            self._clearances[question] = clearance
+        return clearance
 
-    def _new_clearance(self, caller: Caller, asked: str, names: bool, version: str) -> Clearance:
+    def _cleared(self, caller: Caller, asked: str, names: bool, version: str) -> Clearance:
         # Before anything is looked up: whose role it is not learns nothing of what is there.
         roles.require(caller, "models.call")
         deployment = self.deployment(caller, asked, names=names, version=version)
         endpoint, card = deployment.endpoint, deployment.card
         rules = self._directory.limits(caller.account, caller.project, caller.key_id, endpoint.id)
         costs = any(rule.kind == "cost" for rule in rules)
-        clearance = Clearance(deployment, card.served_name, Admission(card), rules, costs)
-        if asked == endpoint.id:
-            if len(self._clearances) >= LANES_MAX:
-                self._clearances = {}
-            self._clearances[caller, asked] = clearance
-        return clearance
+        admission = self._admissions.get(id(card))
+        if admission is None or admission.card is not card:
+            admission = self._admissions[id(card)] = Admission(card)
+        return Clearance(deployment, card.served_name, admission, rules, costs)
 
     def deployment(self, caller: Caller, asked: str, *, names: bool, version: str = "") -> Deployment:
         """What serves ``asked``: an endpoint id, else a model's own name, else an alias (without regard to case).

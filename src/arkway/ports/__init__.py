@@ -102,8 +102,9 @@ class Alias(msgspec.Struct, frozen=True):
 class Directory(Protocol):
     """Read-only view of keys, endpoints, aliases and limits, held in this process: no method waits.
 
-    ``changes`` is another number after anything but the times of use has changed, and becomes it last: what was
-    concluded before is to be forgotten.
+    ``changes`` is another number after anything but the times of use has changed, and so after what finds the models
+    behind endpoints gives another answer, such as for one that came, went or was replaced. It becomes it last, and none
+    comes back: what was concluded under another number is to be forgotten.
     """
 
     changes: int
