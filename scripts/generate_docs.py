@@ -159,8 +159,9 @@ MEANINGS = {
     "surface.v3_model_names": "Whether `model` on `/api/v3` may be a model's name beside an endpoint id.",
     "surface.openai_model_names": "The same on `/v1`.",
     "stream.heartbeat_s": "A stream that was silent this long gets a sign of life (an empty delta); seconds.",
-    "stream.first_event_s": "How long the model may take to its first event, reading the prompt included; seconds.",
-    "stream.next_event_s": "How long the model may be silent between two events; seconds.",
+    "stream.first_event_s": "How long the model may take to the first piece of its answer, the prompt included; "
+    "begins anew with whatever it tells before; seconds.",
+    "stream.next_event_s": "How long the model may be silent between two pieces of its answer; seconds.",
     "stream.total_s": "How long one answer may take altogether; seconds.",
     "engine.threads": "Threads of the chat engine; 0 = from CPU affinity and control-group quota.",
     "engine.slots": "Answers that one chat model works on at the same time.",
@@ -322,8 +323,8 @@ RUNNING = (
     Limit("Wait for a slot", f"{_SETTINGS}.Engine.queue_wait_s", "s", errors.Overloaded),
     Limit("Start of a chat model", f"{_ENGINE}.start_limit_s", "s", errors.BackendUnavailable),
     Limit("Silence of a chat model at work, then it is restarted", f"{_ENGINE}.hang_limit_s", "s"),
-    Limit("Silence until the first event", f"{_SETTINGS}.Stream.first_event_s", "s", errors.BackendTimeout),
-    Limit("Silence between two events", f"{_SETTINGS}.Stream.next_event_s", "s", errors.BackendTimeout),
+    Limit("Silence until an answer begins", f"{_SETTINGS}.Stream.first_event_s", "s", errors.BackendTimeout),
+    Limit("Silence within an answer", f"{_SETTINGS}.Stream.next_event_s", "s", errors.BackendTimeout),
     Limit("One answer altogether", f"{_SETTINGS}.Stream.total_s", "s", errors.BackendTimeout),
     Limit("One line of an event stream that is read", "arkway.wire.sse.LINE_MAX_BYTES", "bytes", errors.BackendFailed),
     Limit("Unfinished embedding and tokenization calls", "arkway.backends.embedding.UseEmbedder.queue_limit", "",
@@ -333,7 +334,7 @@ RUNNING = (
 )  # fmt: skip
 KEEPING = (
     Limit("One journal segment before the next begins", "arkway.stores.journal.SEGMENT_BYTES", "bytes"),
-    Limit("Tokens of one count in the ledger", "arkway.stores.journal.TOKENS_MAX"),
+    Limit("Tokens of one count in the ledger", "arkway.stores.framing.TOKENS_MAX"),
     Limit("A key's name", "arkway.admin.keys.NAME_MAX_CHARACTERS", "characters", errors.InvalidField),
     Limit("Rows of one `arkway usage`", "arkway.admin.usage.ROWS_MAX"),
     Limit("Disk room that a download must leave free", "arkway.models.store.RESERVE_BYTES", "bytes"),

@@ -13,7 +13,7 @@ from arkway.core.caller import Caller
 from arkway.core.chat import ChatRequest
 from arkway.testing import EMBEDDING_CARD, Gate, RunningServer, Step, echoes, running_server, says
 from arkway.wire import json
-from tests.e2e.conftest import Home, Served
+from tests.e2e.conftest import CHAT_MODEL, Home, Served
 from tests.tools.client import Connection, Reply
 
 WITHIN_S = 30.0
@@ -104,6 +104,41 @@ def _said(frame: dict[str, Any]) -> str:
     choices = frame.get("choices") or [frame.get("choice")]
     parts = [choice.get("delta") or choice.get("message") or {} for choice in choices if choice]
     return "".join(part.get("content") or "" for part in parts)
+
+
+TOKENS = {"text": ["hello world", "你好，世界"]}
+
+
+def test_a_server_without_tokenization_has_that_of_an_installed_model(stocked: Home, upstream: RunningServer) -> None:
+    made = add(stocked, upstream, "--serve", f"big={upstream.endpoint_id}", "--tokenizer", CHAT_MODEL)
+    (endpoint,) = made["serving"][0]["endpoints"]
+    with stocked.serving() as served, Connection(served.url, served.secret()) as client:
+        lent = client.post("/api/v3/tokenization", {"model": endpoint, **TOKENS})
+        assert lent.status == 200, lent.body
+        of_model = client.post("/api/v3/tokenization", {"model": served.endpoint(CHAT_MODEL), **TOKENS})
+        assert cut(lent) == cut(of_model)
+        assert cut(lent)[0][1] == [[0, 5], [5, 11]]
+        v1 = client.post("/api/v1/tokenization", {"model": {"endpoint_id": endpoint}, "text": "hello world"})
+        v2 = client.post(f"/api/v2/endpoint/{endpoint}/tokenization", {"text": "hello world"})
+        assert [reply.json()["total_tokens"] for reply in (v1, v2)] == [2, 2]
+        taken = ("groups", "set", "big", "--member", f"first/{upstream.endpoint_id}")
+        stocked.json(*taken, "--tokenizer", "qwen2.5-0.5b-instruct:none")
+        soon(lambda: "arkway pull qwen2.5-0.5b-instruct:none" in refused(client, endpoint, 500))
+        stocked.json(*taken, "--tokenizer", "")
+        soon(lambda: "does not support tokenization" in refused(client, endpoint, 400))
+    stocked.json("groups", "remove", "big")
+    stocked.json("upstreams", "remove", "first")
+
+
+def cut(reply: Reply) -> list[tuple[list[int], list[list[int]]]]:
+    """The ids and ranges of each text."""
+    return [(entry["token_ids"], entry["offset_mapping"]) for entry in reply.json()["data"]]
+
+
+def refused(client: Connection, endpoint: str, status: int) -> str:
+    """What is said to a call for tokens, once it is refused with this status."""
+    reply = client.post("/api/v3/tokenization", {"model": endpoint, **TOKENS})
+    return str(reply.error()["message"]) if reply.status == status else ""
 
 
 def test_changes_are_taken_in_while_it_serves(home: Home, upstream: RunningServer) -> None:

@@ -72,6 +72,7 @@ def test_a_group_is_set_whole_and_its_model_gets_an_endpoint(client: Client) -> 
         "members": members,
         "context_tokens": 1000,
         "default_output_tokens": 10,
+        "tokenizer": "small:q8_0",
         "policy": {"stick_to": "session", "attempts": 3},
     }
     made = client.do("groups.set", body)
@@ -82,6 +83,7 @@ def test_a_group_is_set_whole_and_its_model_gets_an_endpoint(client: Client) -> 
         (100, "canary", 2.5),
     ]
     assert (found["card"]["max_output_tokens"], found["policy"]["attempts"], found["is_default"]) == (1000, 3, True)
+    assert (found["card"]["tokenizer"], found["card"]["capabilities"][-1]) == ("small:q8_0", "tokenization")
     assert client.do("groups.list").json()["items"] == [found]
     endpoints = client.do("endpoints.list").json()["items"]
     assert [each["model_name"] for each in endpoints].count("Org/m") == 1
@@ -108,6 +110,7 @@ def test_a_group_is_set_whole_and_its_model_gets_an_endpoint(client: Client) -> 
         ("groups.set", {"model": "m", "members": [member("of-acme", role="canary")]}, "members"),
         ("groups.set", {"model": "m", "members": [member("of-acme")], "policy": {"attempts": 11}}, "policy.attempts"),
         ("groups.set", {"model": "m", "members": [member("of-acme")], "capabilities": ["embeddings"]}, "dimensions"),
+        ("groups.set", {"model": "m", "members": [member("of-acme")], "tokenizer": "a b"}, "tokenizer"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_field(client: Client, operation: str, body: Any, field: str) -> None:

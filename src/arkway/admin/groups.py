@@ -18,6 +18,7 @@ from arkway.core.upstream import Group, Member, Policy
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}\Z"
 VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}\Z"
+TOKENIZER_PATTERN = r"^([A-Za-z0-9][A-Za-z0-9._/-]{0,127}(:[A-Za-z0-9][A-Za-z0-9._-]{0,95})?)?\Z"
 FIRST_VERSION = "1"
 CONTEXT_TOKENS = 32_768
 DEFAULT_OUTPUT_TOKENS = 4096
@@ -41,7 +42,7 @@ POLICY_RANGES: Mapping[str, tuple[float, float]] = {
 }
 """What the numbers of a policy may be, both ends among it."""
 
-_NAME, _VERSION = re.compile(NAME_PATTERN), re.compile(VERSION_PATTERN)
+_NAME, _VERSION, _TOKENIZER = map(re.compile, (NAME_PATTERN, VERSION_PATTERN, TOKENIZER_PATTERN))
 
 
 class GroupInfo(Group, frozen=True, kw_only=True):
@@ -160,16 +161,17 @@ def card_of(
     max_output_tokens: int = 0,
     default_output_tokens: int = 0,
     dimensions: int = 0,
+    tokenizer: str = "",
 ) -> ModelCard:
     """A card with what nobody has said filled in: chat with tools and JSON, or embeddings where vectors have a length.
 
-    An answer may fill the context, unless something else is said.
+    An answer may fill the context, unless something else is said. With a tokenizer there is tokenization.
     """
     found = capabilities or (("embeddings",) if dimensions else CHAT_CAPABILITIES)
     context = context_tokens or CONTEXT_TOKENS
     chats = "chat" in found
     most = (max_output_tokens or context) if chats else 0
-    return ModelCard(
+    card = ModelCard(
         name=name,
         version=version,
         title=title or name,
@@ -180,6 +182,14 @@ def card_of(
         default_output_tokens=(default_output_tokens or min(DEFAULT_OUTPUT_TOKENS, most)) if chats else 0,
         dimensions=dimensions,
     )
+    return with_tokenizer(card, tokenizer)
+
+
+def with_tokenizer(card: ModelCard, tokenizer: str) -> ModelCard:
+    """The card with this tokenizer ("" = none), and the capability that comes with one."""
+    there = card.capabilities
+    more: tuple[Capability, ...] = ("tokenization",) if tokenizer and "tokenization" not in there else ()
+    return msgspec.structs.replace(card, tokenizer=tokenizer, capabilities=(*there, *more))
 
 
 def named(text: str) -> tuple[str, str]:
@@ -237,6 +247,8 @@ def check_card(card: ModelCard) -> None:
         raise InvalidField("a model's version has 1 to 96 letters, digits and . _ -", "version")
     if len(card.title) > TITLE_MAX_CHARACTERS or not card.title.isprintable():
         raise InvalidField(f"a title has at most {TITLE_MAX_CHARACTERS} printable characters", "title")
+    if not _TOKENIZER.match(card.tokenizer):
+        raise InvalidField("a tokenizer is that of an installed model, NAME or NAME:VERSION", "tokenizer")
     unknown = [name for name in card.capabilities if name not in get_args(Capability)]
     if unknown or not {"chat", "embeddings"} & set(card.capabilities):
         raise InvalidField(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from arkway.app.moderation import Moderation
 from arkway.app.plugins import Plugins
 from arkway.app.upstreams import UPSTREAM, Upstreams
 from arkway.app.workers import LONE, Seat
+from arkway.backends.declared import DeclaredTokenizer
 from arkway.backends.embedding import UseEmbedder
 from arkway.backends.engine.cpus import usable_cpus
 from arkway.backends.engine.footprint import memory_cap_bytes
@@ -36,6 +37,7 @@ from arkway.backends.pictured import Pictured, PulledPictured
 from arkway.config import Settings
 from arkway.core.errors import ArkwayError, StoreUnavailable
 from arkway.core.model import Endpoint, ModelCard
+from arkway.core.roles import HOST_ACCOUNT
 from arkway.files import private_directory
 from arkway.http.admin import Commands
 from arkway.models.catalogue import DEFAULT_CHAT
@@ -53,6 +55,7 @@ from arkway.stores.limits import Spending
 from arkway.stores.prices import follow_prices
 from arkway.stores.retention import Retention
 from arkway.stores.rollups import Rollups
+from arkway.stores.schema import DEFAULT_PROJECT
 from arkway.stores.store import Store, open_store
 from arkway.stores.tables import AliasTable, EndpointTable, KeyTable
 from arkway.stores.usage import UsageTable
@@ -69,13 +72,16 @@ CLOSE_S = 5.0
 
 
 class Shelf:
-    """The installed models, held in memory: the request path never reads the disk for them."""
+    """The installed models, held in memory: the request path never reads the disk for them.
 
-    def __init__(self, store: ModelStore) -> None:
-        self._store = store
+    ``changed`` is called whenever `find` may give another answer than before.
+    """
+
+    def __init__(self, store: ModelStore, changed: Callable[[], None]) -> None:
+        self._store, self._changed = store, changed
         self.models: tuple[InstalledModel, ...] = ()
         self._cards: dict[tuple[str, str], tuple[ModelCard, str]] = {}
-        self.show(self.read())
+        self._keep(self.read())
 
     def read(self) -> tuple[InstalledModel, ...]:
         """What is installed now: a model may have come or gone, a default version may have moved. Reads the disk."""
@@ -83,6 +89,10 @@ class Shelf:
 
     def show(self, models: tuple[InstalledModel, ...]) -> None:
         """These are found from now on."""
+        self._keep(models)
+        self._changed()
+
+    def _keep(self, models: tuple[InstalledModel, ...]) -> None:
         cards: dict[tuple[str, str], tuple[ModelCard, str]] = {}
         for model in models:
             entry = (model.card, EMBEDDING if model.kind == "use" else ENGINE)
@@ -120,7 +130,7 @@ class Installation:
         self._moderation_watch = ModerationWatch()
         self._moderation = self._next_moderation = Moderation(settings, self._moderation_watch, self._moderation_of)
         home = private_directory(settings.home)
-        self.shelf = Shelf(ModelStore(home / "models"))
+        self.shelf = Shelf(ModelStore(home / "models"), self._models_changed)
         ring = self._ring = open_ring(home, master_key=os.environ.get(VARIABLE, ""), command=settings.secrets.command)
         self._store: Store = open_store(database_path(home), settings.database.url)
         now_s = int(time.time())
@@ -136,7 +146,7 @@ class Installation:
             self._keep_sums()
         self._take_in_journals(home)
         self._directory = CachedDirectory(self._store, spice, ring)
-        self._upstreams = Upstreams(self._store, ring, copy_max_s=settings.stream.total_s)
+        self._upstreams = Upstreams(self._store, ring, settings.stream.total_s, self._models_changed)
         self._bots, self._plugin_watch = BotModels(self._directory, self.find_model), PluginWatch()
         self._embedder = UseEmbedder(idle_stop_s=settings.engine.idle_stop_s)
         self._embedders: dict[str, Embedder] = {EMBEDDING: self._embedder, UPSTREAM: self._upstreams.texts}
@@ -160,7 +170,8 @@ class Installation:
             self._with_endpoint = self._served_names()
             self.new_endpoints = self._endpoints.ensure(sorted(self._with_endpoint), now_s)
             self._aliased = self._ensure_aliases()
-            self.new_key = "" if self._keys.list() else self._keys.create("first", now_s)[1]
+            had_keys = KeyTable(self._store).has_any(HOST_ACCOUNT, DEFAULT_PROJECT)
+            self.new_key = "" if had_keys else self._keys.create("first", now_s)[1]
         self._pool: EnginePool | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._answering: dict[str, Backend | Pushing] = {}
@@ -189,6 +200,10 @@ class Installation:
         """An installed model, else one that upstreams answer for, and the key of its backend. A bot is none."""
         return self.shelf.find(name, version) or self._upstreams.find(name, version)
 
+    def _models_changed(self) -> None:
+        """What was concluded of models before no longer holds, and whoever remembers it is told so."""
+        self._directory.changed()
+
     def endpoints(self) -> tuple[Endpoint, ...]:
         return self._endpoints.list()
 
@@ -206,7 +221,7 @@ class Installation:
             ledger=self._journal,
             backends=self._moderation.over(self._answering),
             embedders=self._embedders,
-            tokenizers={ENGINE: pool, EMBEDDING: self._embedder, UPSTREAM: self._upstreams.texts},
+            tokenizers={ENGINE: pool, EMBEDDING: self._embedder, UPSTREAM: self._tokens(pool)},
             classifiers={ENGINE: pool},
             control=control_plane(self._settings, self._store, self._pepper, self._directory, self.find_model, sealing),
             admin=self._admin() if self._settings.admin.enabled else None,
@@ -221,6 +236,11 @@ class Installation:
             refresh_spent=self._spending.refresh,
             warnings=self._warnings,
         )
+
+    def _tokens(self, pool: EnginePool) -> DeclaredTokenizer:
+        """Of the models that upstreams answer for."""
+        lenders = {ENGINE: pool.lend, EMBEDDING: self._embedder.tokenize}
+        return DeclaredTokenizer(self._upstreams.texts, self.shelf.find, lenders)
 
     def _backends(self, pool: EnginePool) -> dict[str, Backend | Pushing]:
         """Each behind what fetches images for it, where that is on."""
@@ -339,11 +359,14 @@ class Installation:
                 log.warning("the installed models could not be looked at, and will be again: %s", error)
 
     def _take_in(self, models: tuple[InstalledModel, ...]) -> None:
-        """The engine first, so that no call finds a model that nothing runs."""
+        """The engine learns first what came and last what went, so that no call finds a model that nothing runs."""
+        runnable = engine_models(models)
         if self._pool is not None:
-            for name, model in engine_models(models).items():
+            for name, model in runnable.items():
                 self._pool.add(name, model)
         self.shelf.show(models)
+        if self._pool is not None:
+            self._pool.keep(runnable.keys())
 
     async def _ensure_endpoints(self) -> None:
         """In a thread, which waits for the database's own: the event loop must not."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -38,6 +38,10 @@ UPSTREAM = "upstream"
 LOOK_S = 0.25
 
 log = logging.getLogger("arkway.upstreams")
+
+
+def unheard() -> None:
+    """Where nobody asks for changes."""
 
 
 class _Running(msgspec.Struct, frozen=True):
@@ -69,8 +73,17 @@ class Upstreams:
     ``groups`` serves chat, ``texts`` embeddings and tokens.
     """
 
-    def __init__(self, store: Store, ring: KeyRing, copy_max_s: float = COPY_MAX_S) -> None:
-        """``copy_max_s``: how long a shadow's copy may take; as long as a call."""
+    def __init__(
+        self,
+        store: Store,
+        ring: KeyRing,
+        copy_max_s: float = COPY_MAX_S,
+        changed: Callable[[], None] = unheard,
+    ) -> None:
+        """``copy_max_s``: how long a shadow's copy may take; as long as a call. ``changed`` is called whenever `find`
+        may give another answer than before, at once, on whichever thread.
+        """
+        self._changed = changed
         self._copying = Copying(time.monotonic, copy_max_s=copy_max_s)
         self.groups = Groups()
         self.texts = Texts(self.groups, self._embed, self._tokenize)
@@ -156,7 +169,7 @@ class Upstreams:
         self._known = known
         loop = self._loop
         if loop is None:
-            self._cards = _cards(known.groups)
+            self._show(known)
             return
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(self._take_in)
@@ -170,7 +183,7 @@ class Upstreams:
         self._servers = dict(self._new_servers(known))
         self._serving = {group.card.served_name: self._served(group) for group in known.groups}
         self.groups.replace(each.group for each in self._serving.values())
-        self._cards = _cards(known.groups)
+        self._show(known)
         here = {id(each) for each in self._serving.values()}
         past = [each for each in (*self._past, *serving.values()) if id(each) not in here]
         self._past = [each for each in past if each.group.running]
@@ -180,6 +193,10 @@ class Upstreams:
             task = self._loop.create_task(_close_when_idle(gone, users))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
+
+    def _show(self, known: Known) -> None:
+        self._cards = _cards(known.groups)
+        self._changed()
 
     def _new_servers(self, known: Known) -> Iterator[tuple[str, _Running]]:
         for upstream, credential in known.upstreams:

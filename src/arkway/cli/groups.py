@@ -24,6 +24,7 @@ CARD_FIELDS = (
     "max_output_tokens",
     "default_output_tokens",
     "dimensions",
+    "tokenizer",
 )
 
 POLICY_OPTIONS = {
@@ -63,6 +64,11 @@ def card_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--max-output-tokens", type=int, default=0, help="The longest answer; default: the context."),
         click.option("--default-output-tokens", type=int, default=0, help="When a call sets no limit; default 4096."),
         click.option("--dimensions", type=int, default=0, help="Length of the vectors of an embedding model."),
+        click.option(
+            "--tokenizer",
+            metavar="MODEL",
+            help="An installed model with the same tokens, for servers without tokenization; empty: none.",
+        ),
     )
     for option in reversed(options):
         function = option(function)
@@ -132,6 +138,7 @@ def set_group(
 
     with opened(ctx) as store:
         info, endpoints = store.run_sync(work, tell=True)
+    warn_of_tokenizer(ctx, options["tokenizer"])
     if as_json:
         echo_json({**_document(info), "endpoints": [endpoint.id for endpoint in endpoints]})
         return
@@ -210,10 +217,32 @@ def made_card(name: str, version: str, options: dict[str, Any], before: GroupInf
     """A card from the options of `card_options`; what they leave out is as it was ``before``."""
     import msgspec
 
-    from arkway.admin.groups import card_of
+    from arkway.admin.groups import card_of, with_tokenizer
 
     told = {field: options[field] for field in CARD_FIELDS if options[field]}
-    return card_of(name, version, **told) if before is None else msgspec.structs.replace(before.card, **told)
+    if before is None:
+        return card_of(name, version, **told)
+    card = msgspec.structs.replace(before.card, **told)
+    given = options["tokenizer"]
+    return with_tokenizer(card, card.tokenizer if given is None else given)
+
+
+def warn_of_tokenizer(ctx: click.Context, name: str | None) -> None:
+    """Where the model that it is of is not installed: calls would be refused until it is."""
+    from arkway.admin.groups import named
+    from arkway.cli.context import settings
+    from arkway.core.errors import Misconfigured
+    from arkway.models.catalogue import catalogued
+    from arkway.models.store import ModelStore
+
+    if not name or ModelStore(settings(ctx).home / "models").find(*named(name)) is not None:
+        return
+    try:
+        catalogued(name)
+        reason = f"`arkway pull {name}` installs it"
+    except Misconfigured as unknown:
+        reason = unknown.message
+    click.echo(f"Warning: the model `{name}`, whose tokenizer is to be used, is not installed here: {reason}", err=True)
 
 
 def endpoint_for(store: Transactions, model_name: str) -> tuple[Endpoint, ...]:
@@ -254,6 +283,7 @@ def _print(info: GroupInfo, endpoints: tuple[str, ...]) -> None:
         ("context", f"{card.context_tokens} tokens"),
         ("answers", answers if card.max_output_tokens else ""),
         ("dimensions", str(card.dimensions or "")),
+        ("tokenizer", card.tokenizer),
         *(("member", written_member(member)) for member in info.members),
         ("sticks to", policy.stick_to),
         *((name.replace("_", " "), f"{getattr(policy, name):g}") for name in POLICY_OPTIONS),

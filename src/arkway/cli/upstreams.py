@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from arkway.cli.database import as_json_option, echo_json, key_ring, moment, now_s, opened, print_table
-from arkway.cli.groups import card_options
+from arkway.cli.groups import card_options, warn_of_tokenizer
 from arkway.cli.tenant import actor
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def add_upstream(
             return made, [_serve(connection, group) for group in models]
 
         info, serving = store.run_sync(work, tell=True)
+    warn_of_tokenizer(ctx, options["tokenizer"])
     if as_json:
         echo_json({**_document(info), "serving": serving})
         return

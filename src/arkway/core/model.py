@@ -28,7 +28,8 @@ class ModelCard(msgspec.Struct, frozen=True):
 
     ``context_tokens`` is the room of one call, prompt and answer together; ``max_output_tokens`` the largest answer
     a caller may ask for; ``default_output_tokens`` the answer's limit when the caller sets none. ``dimensions`` is
-    the length of an embedding vector.
+    the length of an embedding vector. ``tokenizer``: the installed model, ``NAME[:VERSION]``, that cuts texts into the
+    same tokens, for a model whose own server does not; "" = none.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     languages: tuple[str, ...] = ()
     parameters: tuple[ParameterRange, ...] = ()
     remarks: str = ""
+    tokenizer: str = ""
 
     @property
     def served_name(self) -> str:

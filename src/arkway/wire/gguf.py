@@ -60,6 +60,9 @@ _KEPT_ENDINGS = (
 )
 _VOCABULARY = "tokenizer."
 _TEMPLATE = "tokenizer.chat_template"
+_TOKENS = "tokenizer.ggml.tokens"
+# By its name the engine knows families whose special tokens differ.
+_NAME = "general.name"
 _KEY_MAX_BYTES = 1 << 16
 _KEPT_MAX_ITEMS = 4096
 _LAYERS_MAX = 4096
@@ -99,6 +102,13 @@ class GgufHeader(msgspec.Struct, frozen=True):
     shape: GgufShape
 
 
+class GgufVocabulary(msgspec.Struct, frozen=True):
+    """What a file says of its tokens: how many there are, and the entries as they stand in it, without a template."""
+
+    tokens: int
+    entries: tuple[bytes, ...]
+
+
 class _Broken(Exception):
     """A reason the file cannot be a model."""
 
@@ -111,6 +121,11 @@ def read_gguf(path: Path) -> GgufHeader:
 def read_gguf_shape(path: Path) -> GgufShape:
     """Reads as far as the vocabulary, which takes no time; raises Misconfigured if the file is no GGUF model."""
     return _read(path, _Reader.shape)
+
+
+def read_gguf_vocabulary(path: Path) -> GgufVocabulary:
+    """Reads the head, and of it what belongs to the tokens; raises Misconfigured if the file has no vocabulary."""
+    return _read(path, _Reader.vocabulary)
 
 
 def _read(path: Path, part: Callable[[_Reader], Part]) -> Part:
@@ -140,6 +155,30 @@ class _Reader:
     def shape(self) -> GgufShape:
         _, entries = self._counts()
         return _shape(self._facts(entries, whole=False))
+
+    def vocabulary(self) -> GgufVocabulary:
+        _, entries = self._counts()
+        found: dict[str, bytes] = {}
+        for _ in range(entries):
+            start = self._file.tell()
+            key = self._text(_KEY_MAX_BYTES)
+            kind = self._number("<I")
+            if key == _TOKENS and kind != _ARRAY:
+                raise _Broken("its vocabulary is no list")
+            self._value(kind, keep=False)
+            if key == _NAME or (key.startswith(_VOCABULARY) and key != _TEMPLATE):
+                found[key] = self._again(start)
+        if _TOKENS not in found:
+            raise _Broken("it has no vocabulary")
+        # Behind the key and its length: the type of the value, that of its items, and how many there are.
+        (tokens,) = struct.unpack_from("<Q", found[_TOKENS], 8 + len(_TOKENS) + 8)
+        return GgufVocabulary(tokens, tuple(found.values()))
+
+    def _again(self, start: int) -> bytes:
+        """What was read from there on."""
+        end = self._file.tell()
+        self._file.seek(start)
+        return self._file.read(end - start)
 
     def _counts(self) -> tuple[int, int]:
         """How many tensors and how many entries there are."""

@@ -119,6 +119,7 @@ def test_what_is_not_there_is_refused_with_a_sentence(run: Run, endpoint: str, t
     missing = run(*make, endpoint, "--action", "knowledge:manual")
     assert "has no collection `manual`; `arkway kb list`" in refused(missing)
     assert not knowledge_path(tmp_path).exists()
+    assert "has no collection `news`" in refused(run(*make, endpoint, "--action", "web_search:local,news"))
     keep_collections(tmp_path, "manual", project="second")
     assert "has no collection `manual`" in refused(run(*make, endpoint, "--action", "knowledge:manual"))
     assert "no project" in refused(run(*make, endpoint, "--project", "nowhere"))
@@ -155,6 +156,10 @@ def test_help_teaches(run: Run) -> None:
     [
         ("web_search", BotAction(kind="web_search")),
         ("web_search:bocha,limit=10", BotAction(kind="web_search", provider="bocha", limit=10)),
+        (
+            "web_search:local,news,手册,limit=3",
+            BotAction(kind="web_search", provider="local", collections=("news", "手册"), limit=3),
+        ),
         ("weather,deadline_s=0.5", BotAction(kind="weather", deadline_s=0.5)),
         ("knowledge:手册", BotAction(kind="knowledge", collections=("手册",))),
         (
@@ -177,7 +182,10 @@ def test_an_action_as_it_is_written(text: str, action: BotAction) -> None:
         ("knowledge:", "knowledge names 1 to"),
         ("knowledge:a,a", "each once"),
         ("knowledge:a:b", "none of them"),
-        ("web_search:a,b", "asks one provider"),
+        ("weather:a,b", "asks one provider"),
+        ("web_search:bocha,b", "have collections"),
+        ("web_search:local,b,b", "each once"),
+        ("web_search:local,a:b", "none of them"),
         ("web_search:Bocha", "a provider's name"),
         ("web_search,limit=0", "from 1 to 50"),
         ("web_search,limit=51", "from 1 to 50"),

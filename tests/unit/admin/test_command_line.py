@@ -63,6 +63,26 @@ def test_what_an_upstream_calls_its_model_is_its_name_here_where_nothing_else_is
     assert (listed["model"], listed["version"], listed["members"][0]["model"]) == ("qwen3", "0.6b", "qwen3:0.6b")
 
 
+def test_a_tokenizer_is_declared_kept_and_taken_away(run: Run) -> None:
+    chosen = "smollm2-135m-instruct"
+    made = run("upstreams", "add", "one", URL, "--serve", "m", "--tokenizer", chosen)
+    assert (made.exit_code, f"`arkway pull {chosen}` installs it" in made.stderr) == (0, True)
+    kept = document(run("groups", "set", "m", "--member", "one/m", "--json"))["card"]
+    assert (kept["tokenizer"], kept["capabilities"]) == (chosen, ["chat", "tools", "json", "tokenization"])
+    assert chosen in run("groups", "show", "m").output
+    gone = run("groups", "set", "m", "--member", "one/m", "--tokenizer", "", "--json")
+    assert (document(gone)["card"]["tokenizer"], gone.stderr) == ("", "")
+
+
+def test_a_tokenizer_that_is_nowhere_is_taken_with_a_warning(run: Run) -> None:
+    assert run("upstreams", "add", "one", URL).exit_code == 0
+    made = run("groups", "set", "m", "--member", "one/m", "--tokenizer", "smollm")
+    assert made.exit_code == 0, made.output
+    assert "`smollm`" in made.stderr
+    assert "did you mean" in made.stderr
+    assert "NAME or NAME:VERSION" in refused(run("groups", "set", "m", "--member", "one/m", "--tokenizer", "a b"))
+
+
 def test_nothing_is_left_of_an_upstream_whose_model_is_taken(run: Run) -> None:
     assert run("upstreams", "add", "one", URL, "--serve", "m").exit_code == 0
     assert "is there already, nothing was done" in refused(run("upstreams", "add", "two", URL, "--serve", "m"))

@@ -103,12 +103,31 @@ def test_members_that_cannot_be_are_refused(groups: Groups, members: list[str], 
         ({"capabilities": ("embeddings",)}, "dimensions"),
         ({"capabilities": ("chat",), "dimensions": 8}, "dimensions"),
         ({"title": "a\nb"}, "title"),
+        ({"tokenizer": "two words"}, "tokenizer"),
+        ({"tokenizer": "m:1:2"}, "tokenizer"),
+        ({"tokenizer": ":1"}, "tokenizer"),
     ],
 )
 def test_cards_that_cannot_be_are_refused(card: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidField) as refused:
         check(group(**card))
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("card", "capabilities"),
+    [
+        ({"tokenizer": "small"}, ("chat", "tools", "json", "tokenization")),
+        ({"tokenizer": "small:q8_0", "capabilities": ("tokenization", "chat")}, ("tokenization", "chat")),
+        ({"tokenizer": "", "capabilities": ("chat",)}, ("chat",)),
+    ],
+)
+def test_with_a_tokenizer_there_is_tokenization(
+    groups: Groups, card: dict[str, Any], capabilities: tuple[str, ...]
+) -> None:
+    groups.set(group(**card), NOW_S)
+    kept = groups.show("m").card
+    assert (kept.tokenizer, kept.capabilities) == (card["tokenizer"], capabilities)
 
 
 @pytest.mark.parametrize("name", ["", "-m", "m m", "m:1", "m" * 129, "m\n", "模"])

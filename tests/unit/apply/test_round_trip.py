@@ -165,6 +165,7 @@ def groups(draw: st.DrawFn, named: list[str]) -> list[Group]:
             title=draw(st.sampled_from(["", model, 'The "big" one'])),
             capabilities=draw(st.sampled_from([("chat",), ("chat", "tools", "json", "images")])),
             max_output_tokens=draw(st.sampled_from([0, 100])),
+            tokenizer=draw(st.sampled_from(["", "small", "Org/small:q8_0"])),
             retry_share=draw(st.floats(0, 1)),
             breaker_open_s=draw(st.floats(0.1, 100)),
         )

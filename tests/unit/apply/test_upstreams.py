@@ -30,6 +30,7 @@ model = "qwen3"
 version = "8b"
 members = ["vllm/Qwen/Qwen3-8B", "ark/ep-1,priority=1"]
 context_tokens = 40960
+tokenizer = "small:q8_0"
 stick_to = "prefix"
 """
 PAIR = """
@@ -67,7 +68,9 @@ def test_they_are_made_once_and_exported_without_a_secret(ground: Ground, variab
         (group,) = host.groups.list()
         assert [*map(written_member, group.members)] == ["vllm/Qwen/Qwen3-8B", "ark/ep-1,priority=1"]
         assert (group.card.context_tokens, group.card.max_output_tokens, group.is_default) == (40960, 40960, True)
+        assert (group.card.tokenizer, group.card.capabilities[-1]) == ("small:q8_0", "tokenization")
         text = exported(look(host, NOW_S))
+        assert 'tokenizer = "small:q8_0"' in text
         assert "first-secret" not in text
         assert "key_env" not in text
         assert 'auth = "key"' in text
@@ -179,6 +182,7 @@ def test_one_version_is_the_default_one(ground: Ground) -> None:
         ('[[groups]]\nmodel = "m"\nmembers = ["m"]', "groups.members"),
         ('[[groups]]\nmodel = "m m"\nmembers = ["a/m"]', "groups.model"),
         ('[[groups]]\nmodel = "m"\nmembers = ["a/m"]\nstick_to = "me"', "groups.stick_to"),
+        ('[[groups]]\nmodel = "m"\nmembers = ["a/m"]\ntokenizer = "a b"', "groups.tokenizer"),
         ('[[groups]]\nmodel = "m"\nmembers = ["a/m"]\nattempts = 11', "groups.attempts"),
         ('[[groups]]\nmodel = "m"\nmembers = ["a/m"]\ncapabilities = ["embeddings"]', "groups.dimensions"),
     ],

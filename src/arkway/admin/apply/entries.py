@@ -187,6 +187,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_output_tokens: Count = 0
     default_output_tokens: Count = 0
     dimensions: Count = 0
+    tokenizer: Shown = ""
     stick_to: Sticking = "nothing"
     attempts: Count = 2
     retry_share: Portion = 0.2
@@ -212,6 +213,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             max_output_tokens=self.max_output_tokens,
             default_output_tokens=self.default_output_tokens,
             dimensions=self.dimensions,
+            tokenizer=self.tokenizer,
         )
         return GroupValue(
             card=card, members=tuple(map(member_of, self.members)), policy=policy, is_default=self.default
@@ -231,7 +233,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         check_group(self.value())
 
 
-_OF_CARD = ("title", "context_tokens", "max_output_tokens", "default_output_tokens", "dimensions")
+_OF_CARD = ("title", "context_tokens", "max_output_tokens", "default_output_tokens", "dimensions", "tokenizer")
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

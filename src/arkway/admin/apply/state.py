@@ -228,6 +228,7 @@ def _group(info: GroupInfo) -> Group:
         max_output_tokens=card.max_output_tokens,
         default_output_tokens=card.default_output_tokens,
         dimensions=card.dimensions,
+        tokenizer=card.tokenizer,
         **{name: getattr(policy, name) for name in Policy.__struct_fields__},
     )
 

@@ -2,7 +2,8 @@
 
 Its configuration is one JSON line on standard input. The rest of standard input is a guard: it ends when the parent
 dies, and the child then leaves at once. One line on standard output says that the model is loaded; everything the
-engine has to say goes to standard error. Nothing else of Arkway is imported here.
+engine has to say goes to standard error. Of Arkway only the reader of model files is imported here, by a child that is
+to know a vocabulary alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ctypes
 import os
 import sys
 import threading
+from pathlib import Path
 
 import msgspec
 
@@ -18,12 +20,14 @@ STDIN = 0
 PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 READY_LINE = b"loaded\n"
+VOCABULARY_NAME = "vocabulary.gguf"
 
 
 class ChildConfig(msgspec.Struct, frozen=True):
     """What one child needs to know. ``context_tokens`` is the room of one slot, prompt and answer together.
 
-    ``projector_path``: weights that read images, "" = none.
+    ``projector_path``: weights that read images, "" = none. ``vocabulary_only``: texts are cut into the model's tokens,
+    and its weights are not read.
     """
 
     model_path: str
@@ -35,6 +39,7 @@ class ChildConfig(msgspec.Struct, frozen=True):
     batch_threads: int
     batch_tokens: int = 128
     projector_path: str = ""
+    vocabulary_only: bool = False
 
 
 def main() -> None:
@@ -76,12 +81,23 @@ def _give_up_privileges() -> None:
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def _vocabulary_alone(config: ChildConfig) -> str:
+    """A model without weights, beside the socket: the folder is this child's own, and goes with it."""
+    from arkway.wire.gguf import read_gguf_vocabulary
+    from arkway.wire.gguf_bare import write_bare_model
+
+    place = Path(config.socket_path).with_name(VOCABULARY_NAME)
+    with place.open("wb") as file:
+        write_bare_model(read_gguf_vocabulary(Path(config.model_path)), file)
+    return str(place)
+
+
 def _serve(config: ChildConfig) -> object:
     """Starts the engine's own HTTP server on the Unix socket. Raises RuntimeError when the model does not load."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
-    params.model.path = config.model_path
+    params.model.path = _vocabulary_alone(config) if config.vocabulary_only else config.model_path
     params.mmproj.path = config.projector_path
     params.mmproj_use_gpu = False
     params.n_parallel = config.slots
@@ -94,7 +110,7 @@ def _serve(config: ChildConfig) -> object:
     params.cache_prompt = True
     params.cache_ram_mib = 0
     params.ctx_shift = False
-    params.warmup = True
+    params.warmup = not config.vocabulary_only
     params.endpoint_metrics = False
     params.endpoint_slots = False
     params.endpoint_props = False

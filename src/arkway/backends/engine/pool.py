@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 
@@ -24,6 +25,15 @@ from arkway.core.events import Event
 from arkway.core.model import Deployment
 
 CONTEXT_STEP = 256
+VOCABULARY_ALONE: Mapping[str, Any] = {
+    "vocabulary_only": True,
+    "context_tokens": CONTEXT_STEP,
+    "slots": 1,
+    "threads": 1,
+    "batch_threads": 1,
+    "projector_path": "",
+}
+"""What of a child's configuration is otherwise where it only cuts texts."""
 SMALL_MACHINE_CPUS = 4
 IMAGE_BATCH_TOKENS = 512
 """Some models read an image as a whole: all of its tokens have to be in one batch."""
@@ -49,8 +59,9 @@ class EnginePool:
     def __init__(self, models: Mapping[str, EngineModel], settings: EngineSettings | None = None) -> None:
         self._settings = settings or EngineSettings()
         self._engines = {name: self._engine(model) for name, model in models.items()}
+        self._vocabularies: dict[str, Engine] = {}
         self._memory_cap = memory_cap_bytes(self._settings.memory_bytes)
-        self._footprints: dict[str, int] = {}
+        self._leaving: dict[Engine, asyncio.Task[None]] = {}
         self._loading = asyncio.Lock()
         self._reaper: asyncio.Task[None] | None = None
 
@@ -63,6 +74,17 @@ class EnginePool:
         engine = self._found(deployment.card.served_name)
         with engine.use():
             await self._make_room(engine)
+            return await engine.tokenize(request)
+
+    async def lend(self, deployment: Deployment, request: TokenizeRequest, call: Call) -> tuple[Tokenized, ...]:
+        """As `tokenize`, for a model that runs elsewhere and has the same tokens: by the engine where that is loaded,
+        else by a child that has read the vocabulary and no weights, and takes no part in the memory cap.
+        """
+        engine = self._found(deployment.card.served_name)
+        if not engine.supervisor.loaded:
+            engine = self._vocabulary(deployment.card.served_name, engine.model)
+            self._start_reaper()
+        with engine.use():
             return await engine.tokenize(request)
 
     async def classify(self, deployment: Deployment, request: ClassifyRequest, call: Call) -> ClassifyReply:
@@ -85,24 +107,32 @@ class EnginePool:
             self._reaper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reaper
-        await asyncio.gather(*(engine.supervisor.stop() for engine in self._engines.values()))
+        await asyncio.gather(*(engine.supervisor.stop() for engine in self._all()))
 
     def add(self, name: str, model: EngineModel) -> None:
-        """Takes in a model that was installed meanwhile; a name that is already here keeps an engine that runs.
+        """Takes in a model that was installed meanwhile, or has another file, projector or card than before.
 
-        The mapping is replaced, not changed: others may be walking through it.
+        Calls that begin from now on go to what is new; the engine of before ends when its calls are over. For the event
+        loop. The mapping is replaced, not changed: others may be walking through it.
         """
         engine = self._engines.get(name)
-        if engine is None or (engine.model.projector != model.projector and _is_out(engine)):
-            self._footprints.pop(name, None)
+        if engine is None or engine.model != model:
+            self._leave(name)
             self._engines = {**self._engines, name: self._engine(model)}
+
+    def keep(self, names: Collection[str]) -> None:
+        """Lets go of every other model: no call finds it any more, and its engine ends when its calls are over."""
+        gone = self._engines.keys() - set(names)
+        for name in gone:
+            self._leave(name)
+        self._engines = {name: engine for name, engine in self._engines.items() if name not in gone}
 
     def adjust(self, *, queue_limit: int, queue_wait_s: float, idle_stop_s: float) -> None:
         """How many calls may wait, for how long, and when an idle engine stops, from now on; no engine is restarted."""
         self._settings = msgspec.structs.replace(
             self._settings, queue_limit=queue_limit, queue_wait_s=queue_wait_s, idle_stop_s=idle_stop_s
         )
-        for engine in self._engines.values():
+        for engine in self._all():
             engine.adjust(queue_limit, queue_wait_s)
 
     def status(self) -> tuple[EngineStatus, ...]:
@@ -152,30 +182,53 @@ class EnginePool:
 
     async def _evict(self) -> None:
         """Waits for an engine that is ending anyway; else ends the longest idle."""
-        engines = self._engines.values()
+        engines = (*self._engines.values(), *self._leaving)
         if leaving := next((engine for engine in engines if engine.supervisor.stopping), None):
             await leaving.supervisor.gone()
             return
         idle = [engine for engine in engines if engine.supervisor.loaded and not engine.users]
         if not idle:
             raise Overloaded("every loaded model is busy and there is no memory for another one; try again later", 5.0)
-        await min(idle, key=lambda engine: engine.used_s).supervisor.stop()
+        await min(idle, key=lambda engine: (engine not in self._leaving, engine.used_s)).supervisor.stop()
 
     def _used_bytes(self) -> int:
         """What is loaded or not yet gone takes; its footprint became known when room was made for it."""
-        supervisors = {name: engine.supervisor for name, engine in self._engines.items()}
-        present = (name for name, supervisor in supervisors.items() if supervisor.loaded or supervisor.stopping)
-        return sum(self._footprints.get(name, 0) for name in present)
+        engines = (*self._engines.values(), *self._leaving)
+        return sum(e.footprint_bytes for e in engines if e.supervisor.loaded or e.supervisor.stopping)
 
     async def _footprint(self, engine: Engine) -> int:
         """In a thread: the file may lie on a slow disk."""
-        path, card = engine.model.path, engine.model.card
-        if card.served_name not in self._footprints:
-            needed = await asyncio.to_thread(footprint_bytes, path, card.context_tokens, self._settings.slots)
-            if engine.model.projector is not None:
-                needed += await asyncio.to_thread(projector_bytes, engine.model.projector)
-            self._footprints[card.served_name] = needed
-        return self._footprints[card.served_name]
+        model = engine.model
+        if not engine.footprint_bytes:
+            needed = await asyncio.to_thread(
+                footprint_bytes, model.path, model.card.context_tokens, self._settings.slots
+            )
+            if model.projector is not None:
+                needed += await asyncio.to_thread(projector_bytes, model.projector)
+            engine.footprint_bytes = needed
+        return engine.footprint_bytes
+
+    def _leave(self, name: str) -> None:
+        """What runs under this name, its vocabulary too, ends by itself; whatever is in memory until then counts."""
+        for engine in (self._engines.get(name), self._vocabularies.pop(name, None)):
+            if engine is not None and not _is_out(engine):
+                self._see_off(engine)
+
+    def _see_off(self, engine: Engine) -> None:
+        task = self._leaving[engine] = asyncio.create_task(_end(engine))
+        task.add_done_callback(lambda _: self._leaving.pop(engine))
+
+    def _all(self) -> tuple[Engine, ...]:
+        """Those of vocabularies among them, and those that are to end."""
+        return (*self._engines.values(), *self._vocabularies.values(), *self._leaving)
+
+    def _vocabulary(self, name: str, model: EngineModel) -> Engine:
+        """What cuts texts as the model does."""
+        there = self._vocabularies.get(name)
+        if there is None:
+            config = msgspec.structs.replace(child_config(model, self._settings), **VOCABULARY_ALONE)
+            there = self._vocabularies[name] = Engine(model, self._settings, lambda: config)
+        return there
 
     def _engine(self, model: EngineModel) -> Engine:
         return Engine(model, self._settings, lambda: self._child_config(model))
@@ -192,7 +245,7 @@ class EnginePool:
         while True:
             await asyncio.sleep(min(30.0, self._settings.idle_stop_s / 4))
             now_s = time.monotonic()
-            for engine in self._engines.values():
+            for engine in self._all():
                 idle_s = now_s - engine.used_s
                 if engine.supervisor.loaded and not engine.users and idle_s > self._settings.idle_stop_s:
                     await engine.supervisor.stop()
@@ -227,6 +280,12 @@ def thread_counts(cpus: int, engines: int, configured: int = 0) -> tuple[int, in
         return configured, configured
     share = max(1, cpus // engines)
     return max(1, share - 1 if cpus <= SMALL_MACHINE_CPUS else share), share
+
+
+async def _end(engine: Engine) -> None:
+    """For an engine that no call finds any more: the last user that it has is the last one of all."""
+    await engine.unused()
+    await engine.supervisor.stop()
 
 
 def _is_out(engine: Engine) -> bool:

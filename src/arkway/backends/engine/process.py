@@ -1,7 +1,8 @@
 """One engine process: started with nothing but its configuration, watched, started again when it dies.
 
 ``Process`` is one life of a child; ``Supervisor`` keeps a model served over many. Ready means that a token was
-generated. A request that was in flight at two deaths is refused from then on.
+generated, or of a vocabulary alone that a text was cut. A request that was in flight at two deaths is refused from then
+on.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class Process:
 
 
 async def launch(config: ChildConfig, limit_s: float) -> Process:
-    """Starts a child and waits until it has generated a token. Raises BackendUnavailable with the reason.
+    """Starts a child and waits until it has shown that it works. Raises BackendUnavailable with the reason.
 
     ``config`` comes without socket and key; both are made here.
     """
@@ -171,9 +172,13 @@ async def _load(process: Process, config: ChildConfig) -> None:
         raise BackendUnavailable(why_not_loaded(config.model_path, code, process.last_words))
     try:
         process.traits = await process.client.traits()
-        await _generate_one(process.client)
+        if config.vocabulary_only:
+            await process.client.pieces("ok", special=False)
+        else:
+            await _generate_one(process.client)
     except ArkwayError as error:
-        raise BackendUnavailable(f"the model was loaded but generates nothing: {error.message}") from error
+        lack = "cuts no text" if config.vocabulary_only else "generates nothing"
+        raise BackendUnavailable(f"the model was loaded but {lack}: {error.message}") from error
 
 
 async def _generate_one(client: EngineClient) -> None:

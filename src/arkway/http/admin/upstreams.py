@@ -14,6 +14,7 @@ from arkway.admin.groups import (
     MEMBERS_MAX,
     POLICY_RANGES,
     PRIORITY_MAX,
+    TOKENIZER_PATTERN,
     TOKENS_MAX,
     WEIGHT_MAX,
     GroupInfo,
@@ -119,6 +120,14 @@ class PolicyGiven(Taken, frozen=True, kw_only=True):
     probe_s: Annotated[float, _ranged("probe_s")] = 0.0
 
 
+Tokenizer = Annotated[
+    str,
+    Meta(
+        max_length=224,
+        pattern=TOKENIZER_PATTERN.replace("\\Z", "$"),
+        description="The installed model whose tokens are the same, `NAME` or `NAME:VERSION`.",
+    ),
+]
 Tokens = Annotated[int, Meta(ge=0, le=TOKENS_MAX, description="0 = the default.")]
 
 
@@ -135,6 +144,7 @@ class SetGroup(Taken, frozen=True, kw_only=True):
     max_output_tokens: Tokens = 0
     default_output_tokens: Tokens = 0
     dimensions: Annotated[int, Meta(ge=0, le=DIMENSIONS_MAX)] = 0
+    tokenizer: Tokenizer = ""
     is_default: bool | None = None
 
 
@@ -221,6 +231,7 @@ def set_group(commands: Commands, request: Request) -> GroupInfo:
         max_output_tokens=body.max_output_tokens,
         default_output_tokens=body.default_output_tokens,
         dimensions=body.dimensions,
+        tokenizer=body.tokenizer,
     )
     members = tuple(Member(**msgspec.structs.asdict(member)) for member in body.members)
     policy = Policy(**msgspec.structs.asdict(body.policy))
