@@ -21,7 +21,7 @@ FAILURES, NOTHING_COLLECTED = 1, 5
 REPEATED_MAX = 5
 COMMON = ("-q", "-m", "not long")
 SDKS = "tests/sdk"
-SECOND = ("tests/docs", "tests/house", "tests/wire", "tests/security", "tests/unit")
+SECOND = ("tests/contract/knowledge", "tests/docs", "tests/house", "tests/wire", "tests/security", "tests/unit")
 
 
 def main() -> int:
@@ -44,7 +44,8 @@ def main() -> int:
 
 def _first() -> list[str]:
     folders = sorted(f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if any(path.glob("**/test_*.py")))
-    return [folder for folder in folders if folder not in (*SECOND, SDKS)]
+    within = [f"--ignore={folder}" for folder in SECOND if folder not in folders]
+    return [*(folder for folder in folders if folder not in (*SECOND, SDKS)), *within]
 
 
 def _both(first: list[str], second: list[str]) -> set[int]:
