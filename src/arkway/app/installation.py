@@ -166,15 +166,19 @@ class Installation:
         self._endpoints = Endpoints(EndpointTable(self._store))
         self._keys = Keys(KeyTable(self._store), spice.digest)
         self._aliases = Aliases(AliasTable(self._store))
+        self._make_first(now_s)
+        self._pool: EnginePool | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._answering: dict[str, Backend | Pushing] = {}
+
+    def _make_first(self, now_s: int) -> None:
+        """What has to be there for the first call: endpoints, aliases, a key."""
         with self._store.alone():
             self._with_endpoint = self._served_names()
             self.new_endpoints = self._endpoints.ensure(sorted(self._with_endpoint), now_s)
             self._aliased = self._ensure_aliases()
             had_keys = KeyTable(self._store).has_any(HOST_ACCOUNT, DEFAULT_PROJECT)
             self.new_key = "" if had_keys else self._keys.create("first", now_s)[1]
-        self._pool: EnginePool | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._answering: dict[str, Backend | Pushing] = {}
 
     def _spent_so_far(self) -> Spending:
         """Quotas go on where they were: what the last process left in its journal is in the sums."""

@@ -208,22 +208,19 @@ def running_server(
 ) -> Generator[RunningServer]:
     """A real server with a scripted backend, on a free loopback port, in a thread; stopped at the end of the block.
 
-    ``tls``: serve HTTPS as well, on another free port, with this context. ``directory`` and
-    ``control``: in the place of the fixed keys, endpoints and aliases, and of the control plane over them. ``cards``:
-    models that are installed as well. ``admin``: the commands of the Admin API; without them there is none. ``rules``:
-    limits, with what was ``spent`` before and what use costs. ``backends``: beside the scripted one, or as
-    ``"scripted"`` in its place; what they need done in the server's event loop, ``startup`` and ``shutdown`` do.
-    ``bots``: over these endpoints, with ``plugins`` to look things up with by the kind of action; by default there is
-    one that looks nothing up, over the chat endpoint.
+    ``tls``: serve HTTPS as well, on another free port, with this context. ``directory`` and ``control``: in the
+    place of the fixed keys, endpoints and aliases, and of the control plane over them. ``cards``: models that are
+    installed as well. ``admin``: the commands of the Admin API; without them there is none. ``rules``: limits, with
+    what was ``spent`` before and what use costs. ``backends``: beside the scripted one, or as ``"scripted"`` in its
+    place; what they need done in the server's event loop, ``startup`` and ``shutdown`` do. ``bots``: over these
+    endpoints, with ``plugins`` to look things up with by the kind of action; by default one that looks nothing up,
+    over the chat endpoint.
     """
-    backend = ScriptedBackend(scripted)
-    endpoints = tuple(endpoints)
-    if bots is None:
-        bots = () if any(each.id == BOT_ID for each in endpoints) else (bot(),)
-    chosen = ledger if ledger is not None else MemoryLedger()
-    config = _configured(settings or {}, limits, port)
+    backend, chosen = ScriptedBackend(scripted), ledger if ledger is not None else MemoryLedger()
+    config, endpoints = _configured(settings or {}, limits, port), tuple(endpoints)
     known: dict[str, Any] = {"keys": keys, "endpoints": endpoints, "access_keys": access_keys, "aliases": aliases}
-    parts = scripted_parts(backend, chosen, **known, cards=cards, rules=rules, bots=bots)
+    known["bots"] = _one_bot(endpoints) if bots is None else bots
+    parts = scripted_parts(backend, chosen, **known, cards=cards, rules=rules)
     parts.spent, parts.cost_of = spent, cost_of
     parts.observers = tuple(observers)
     parts.backends = {**parts.backends, **(backends or {})}
@@ -234,6 +231,11 @@ def running_server(
     https = _https(tls) if tls else None
     with _served(TwoListeners(server_config(config, asgi_app(config, parts)), https)) as url:
         yield RunningServer(url, backend, chosen, _url_of(https), kept)
+
+
+def _one_bot(endpoints: Iterable[Endpoint]) -> tuple[Bot, ...]:
+    """None where an endpoint has its id."""
+    return () if any(each.id == BOT_ID for each in endpoints) else (bot(),)
 
 
 def _governed(

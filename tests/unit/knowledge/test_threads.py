@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import pytest
+
 from arkway.knowledge.threads import THREADS, in_thread
 from tests.tools.waiting import PATIENCE_S
 
@@ -22,8 +24,5 @@ async def test_what_hangs_here_holds_up_nobody_else() -> None:
 
 async def test_what_is_raised_there_is_raised_here() -> None:
     assert await in_thread(int, "7", base=8) == 7
-    try:
+    with pytest.raises(ValueError, match="seven"):
         await in_thread(int, "seven")
-    except ValueError:
-        return
-    raise AssertionError("nothing was raised")
